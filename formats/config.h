@@ -1,0 +1,120 @@
+/* config.h - the settings of a run, from YAML and the command line.
+ *
+ * config_table.c holds one table: key, field, default, bounds, help. The YAML
+ * reader, `--set key=value`, `--help` and the copy kept in each checkpoint all
+ * come from it; a setting is added in one place.
+ *
+ * A config names another as its base (`base: common.yaml`, relative to itself),
+ * which is read first. Relative paths in data.* and model.init are relative to
+ * the file that sets them; on the command line, to the working folder. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "kernels/base/error.h"
+#include "kernels/base/mem.h"
+
+enum { LD_PATH_SIZE = 1024, LD_MAX_CLASSES = 2048, LD_MAX_LR_STEPS = 8 };
+
+enum ld_teacher_source {
+    LD_TEACHER_NONE,     /* plain training */
+    LD_TEACHER_CACHE,    /* rows from shards */
+    LD_TEACHER_RESIDENT, /* the teacher runs in the loop */
+};
+
+struct ld_config_list { /* of strings or numbers, as written */
+    const char **items;
+    int n;
+};
+
+struct ld_config {
+    struct {
+        int format; /* enum ld_dataset_kind: coco, voc */
+        const char *train, *train_images, *train_split;
+        const char *val, *val_images, *val_split;
+        struct ld_config_list classes; /* empty: from the data */
+        int repeat;                    /* passes of the data an epoch */
+    } data;
+    struct {
+        int long_edge, short_edge, divisor;
+        bool flip; /* also train on mirrored views */
+        struct ld_config_list mean, std;
+    } view;
+    struct {
+        int depth, width, fpn_channels, head_convs, gn_groups, reg_max;
+        int frozen_stages;
+        bool norm_eval;
+        const char *init; /* checkpoint to start from, or "" */
+    } model;
+    struct {
+        int source; /* enum ld_teacher_source: none, cache, resident */
+        const char *checkpoint;
+        const char *cache; /* folder of shards */
+    } teacher;
+    struct {
+        int topk;
+        int vlr_mode; /* code, diou */
+        float vlr_gamma;
+        bool vlr_exclude_main;
+    } assign;
+    struct {
+        float qfl, box, dfl, ld, ld_T, vlr, vlr_T, kd, kd_T, vlr_kd;
+        int box_loss; /* giou, ciou */
+        int ld_norm;  /* sum, per_image, avg_factor */
+        float norm_images;
+    } loss;
+    struct {
+        int batch, epochs, seed;
+        float lr, momentum, weight_decay;
+        int warmup_steps;
+        float warmup_ratio;
+        struct ld_config_list lr_steps; /* epochs */
+        int eval_every;  /* epochs; 0: never */
+        int save_every;  /* steps inside an epoch; 0: each epoch only */
+        int log_every;   /* steps */
+        int loader_threads;
+    } train;
+    struct {
+        float score, iou;
+        int per_level, per_image;
+    } test;
+    struct {
+        int storage; /* fp32, fp16 */
+        int images_per_shard;
+        bool skip_bad; /* leave out images that cannot be read, and say so */
+    } cache;
+    const char *device;
+    int threads;
+};
+
+/* Defaults. Strings are the arena's. */
+bool ld_config_default(struct ld_config *config, struct ld_arena *arena,
+                       struct ld_err *err);
+
+/* Adds what the YAML file (and, before it, its base) sets. An unknown key, a
+ * key set twice, a value of the wrong type or out of bounds is LD_ERR_USAGE
+ * with file, line and column, and the nearest known key. */
+bool ld_config_read(struct ld_config *config, const char *path,
+                    struct ld_arena *arena, struct ld_err *err);
+
+/* One "key=value" of the command line; value is YAML. */
+bool ld_config_set(struct ld_config *config, const char *assignment,
+                   struct ld_arena *arena, struct ld_err *err);
+
+/* From YAML text that ld_config_text wrote (in a checkpoint); `name` for
+ * errors. */
+bool ld_config_parse(struct ld_config *config, const char *text,
+                     const char *name, struct ld_arena *arena,
+                     struct ld_err *err);
+
+/* The whole config as YAML, every key, in the table's order. */
+void ld_config_text(const struct ld_config *config, struct ld_buf *out);
+
+/* Every key with type, default, bounds and help, for --help-config. */
+void ld_config_help(struct ld_buf *out);
+
+/* List items as numbers. LD_ERR_USAGE names the key. */
+bool ld_config_floats(const struct ld_config_list *list, const char *key,
+                      float *out, int n, struct ld_err *err);
+bool ld_config_ints(const struct ld_config_list *list, const char *key,
+                    int *out, int max, int *n, struct ld_err *err);

@@ -1,0 +1,42 @@
+/* file.h - whole files in, whole files out, and what they hash to. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "kernels/base/error.h"
+#include "kernels/base/mem.h"
+
+/* A file's bytes, mapped read-only. */
+struct ld_file {
+    const unsigned char *data; /* NULL if empty */
+    size_t len;
+};
+
+/* LD_ERR_IO names the path and the system's reason. */
+bool ld_file_open(const char *path, struct ld_file *out, struct ld_err *err);
+void ld_file_close(struct ld_file *file); /* an empty one is fine */
+
+/* Writes beside `path`, flushes to disk, renames, flushes the folder: the old
+ * file or the new one stands at any moment, never half of one. */
+bool ld_file_replace(const char *path, const void *bytes, size_t len,
+                     struct ld_err *err);
+
+/* For writers that need a file of their own (HDF5): the temporary name that
+ * belongs to `path`, and the step that publishes it. Publishing fails with
+ * LD_ERR_IO, and removes the temporary file, if anything did not reach the
+ * disk. */
+bool ld_file_temporary(const char *path, char out[4096], struct ld_err *err);
+bool ld_file_publish(const char *temporary, const char *path,
+                     struct ld_err *err);
+
+/* Makes a folder and those above it; an existing one is fine. */
+bool ld_folder_make(const char *path, struct ld_err *err);
+
+/* "a/b" + "c" -> "a/b/c"; an absolute `name` stays. */
+bool ld_path_join(char out[4096], const char *folder, const char *name,
+                  struct ld_err *err);
+
+/* SHA-256 of a file's bytes as 64 hex digits and a zero. */
+bool ld_file_sha256(const char *path, char out[65], struct ld_err *err);
+void ld_bytes_sha256(const void *bytes, size_t len, char out[65]);

@@ -1,0 +1,123 @@
+/* shard.h - the cache on disk, and the only thing cache/ and trainer/ share.
+ *
+ * One HDF5 file, for h5dump and h5py with the registered Zstandard filter:
+ *
+ *   /rows/location  int32 (R)        location on the view's own grid
+ *   /rows/kind      uint8 (R)        1 main, 2 VLR, 3 both
+ *   /rows/box       fp32|fp16 (R, 4, B)   box logits: left, top, right, bottom
+ *   /rows/class     fp32|fp16 (M, K)      class logits of the main rows
+ *   /index/...      one entry a view: image_id, height, width, canvas_height,
+ *                   canvas_width, flipped, row_start, n_rows, main_start,
+ *                   n_main, checksum (CRC-32 of the view's stored bytes)
+ *   attributes      struct ld_shard_facts, one attribute a field
+ *
+ * Rows of all views stand end to end, in chunks; a chunk is one Zstandard
+ * frame. Readers pread the frames, outside HDF5's global lock. A shard is
+ * written to a temporary name and published whole (formats/file.h). */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "formats/codec.h"
+#include "formats/view.h"
+#include "kernels/base/mem.h"
+
+enum { LD_SHARD_FORMAT = 1 };
+
+/* Where a cache came from. The trainer compares all of it with its run. */
+struct ld_shard_facts {
+    int format;
+    const char *program;            /* "ld-cache 0.1.0" */
+    const char *teacher_sha256;     /* of the checkpoint file */
+    const char *teacher_model;      /* "GFL R-101, FPN 256, ..." for people */
+    const char *annotations_sha256; /* of the data set */
+    const char **class_names;
+    int n_classes, reg_max;
+    int long_edge, short_edge, divisor;
+    float mean[3], std[3];
+    const char *assigner; /* "ATSS topk 9" */
+    const char *vlr_mode; /* "code" or "diou" */
+    float vlr_gamma;
+    bool vlr_exclude_main;
+    bool all_classes; /* class rows for VLR rows too: M = R */
+    enum ld_storage storage;
+    /* measured while writing, 0 for fp32 (formats/codec.h): */
+    double ld_gradient_error_early, ld_gradient_error_late;
+    double kd_gradient_error_early, kd_gradient_error_late;
+    double largest_logit_error;
+    int part, n_parts; /* which shard of how many */
+};
+
+struct ld_record {
+    int64_t image_id;
+    struct ld_view view;
+    int n_rows, n_main; /* n_main class rows: MAIN rows, or all */
+    const int32_t *location;   /* (n_rows) rising */
+    const uint8_t *kind;       /* (n_rows) LD_ROW_MAIN | LD_ROW_VLR */
+    const float *box_logits;   /* (n_rows, 4, B) */
+    const float *class_logits; /* (n_main, K) */
+};
+
+/* ---- writing ---- */
+struct ld_shard_writer;
+/* Copies what it needs of facts. */
+struct ld_shard_writer *ld_shard_create(const char *path,
+                                        const struct ld_shard_facts *facts,
+                                        struct ld_err *err);
+bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
+                     struct ld_err *err);
+/* An image that could not be read and was left out, by the user's option. */
+bool ld_shard_skip(struct ld_shard_writer *w, int64_t image_id,
+                   const char *reason, struct ld_err *err);
+/* Publishes; frees in any case. */
+bool ld_shard_finish(struct ld_shard_writer *w, struct ld_err *err);
+void ld_shard_abandon(struct ld_shard_writer *w); /* frees, removes the file */
+
+/* ---- reading ---- */
+struct ld_shard;
+struct ld_shard *ld_shard_open(const char *path, struct ld_err *err);
+void ld_shard_close(struct ld_shard *shard); /* NULL is fine */
+const struct ld_shard_facts *ld_shard_facts(const struct ld_shard *shard);
+int ld_shard_count(const struct ld_shard *shard); /* views */
+/* Entry of the index; the rows' pointers are NULL. */
+void ld_shard_entry(const struct ld_shard *shard, int index,
+                    struct ld_record *out);
+int ld_shard_n_skipped(const struct ld_shard *shard);
+int64_t ld_shard_skipped(const struct ld_shard *shard, int index,
+                         const char **reason);
+
+/* The record at `index`, its arrays the arena's. Any number of threads may read
+ * one shard. LD_ERR_FORMAT names the shard, image and view where the checksum
+ * does not match. */
+bool ld_shard_read(const struct ld_shard *shard, int index,
+                   struct ld_arena *arena, struct ld_record *out,
+                   struct ld_err *err);
+
+/* Stored bytes, as in the file, by part of the shard. */
+struct ld_shard_sizes {
+    int64_t file, location, kind, box, class_rows, index;
+    int64_t n_rows, n_main;
+};
+void ld_shard_sizes(const struct ld_shard *shard, struct ld_shard_sizes *out);
+
+/* ---- a cache: all shards of a folder, with one index ---- */
+struct ld_cache;
+/* Opens every "*.h5" of the folder. Shards that disagree among themselves, a
+ * missing part or a view held twice: LD_ERR_MISMATCH. */
+struct ld_cache *ld_cache_open(const char *folder, struct ld_err *err);
+void ld_cache_close(struct ld_cache *cache); /* NULL is fine */
+const struct ld_shard_facts *ld_cache_facts(const struct ld_cache *cache);
+int ld_cache_n_shards(const struct ld_cache *cache);
+/* False if the cache lacks the view. */
+bool ld_cache_find(const struct ld_cache *cache, int64_t image_id,
+                   bool flipped, const struct ld_shard **shard, int *index);
+/* True if the image was skipped by precompute. */
+bool ld_cache_skipped(const struct ld_cache *cache, int64_t image_id);
+
+/* True if `facts` fit the run's `wanted` (teacher_sha256 NULL: any; program,
+ * storage, errors, part are not compared). LD_ERR_MISMATCH names `where`, the
+ * first field that differs and both values. */
+bool ld_shard_facts_match(const struct ld_shard_facts *facts,
+                          const struct ld_shard_facts *wanted,
+                          const char *where, struct ld_err *err);

@@ -1,0 +1,91 @@
+#include "kernels/box.h"
+
+#include <math.h>
+
+static const float EPS = 1e-6F; /* the reference clamps with max(), not + */
+
+static float area(struct ld_box b)
+{
+    return (b.x1 - b.x0) * (b.y1 - b.y0);
+}
+
+static float intersection(struct ld_box a, struct ld_box b)
+{
+    float w = fminf(a.x1, b.x1) - fmaxf(a.x0, b.x0);
+    float h = fminf(a.y1, b.y1) - fmaxf(a.y0, b.y0);
+
+    return fmaxf(w, 0) * fmaxf(h, 0);
+}
+
+float ld_box_iou(struct ld_box a, struct ld_box b)
+{
+    float inter = intersection(a, b);
+
+    return inter / fmaxf(area(a) + area(b) - inter, EPS);
+}
+
+float ld_box_iof(struct ld_box a, struct ld_box b)
+{
+    return intersection(a, b) / fmaxf(area(a), EPS);
+}
+
+float ld_box_centre_gap(struct ld_box a, struct ld_box b)
+{
+    float w = fmaxf(a.x1, b.x1) - fminf(a.x0, b.x0);
+    float h = fmaxf(a.y1, b.y1) - fminf(a.y0, b.y0);
+    float dx = (b.x0 + b.x1) - (a.x0 + a.x1);
+    float dy = (b.y0 + b.y1) - (a.y0 + a.y1);
+
+    return (dx * dx / 4 + dy * dy / 4) / fmaxf(w * w + h * h, EPS);
+}
+
+struct ld_grid ld_grid_of_canvas(int H, int W)
+{
+    struct ld_grid grid = {.n_levels = LD_MAX_LEVELS};
+
+    for (int i = 0; i < grid.n_levels; i++) {
+        grid.stride[i] = 8 << i;
+        grid.H[i] = i < 3 ? H / grid.stride[i] : (grid.H[i - 1] + 1) / 2;
+        grid.W[i] = i < 3 ? W / grid.stride[i] : (grid.W[i - 1] + 1) / 2;
+        grid.start[i + 1] = grid.start[i] + grid.H[i] * grid.W[i];
+    }
+    return grid;
+}
+
+int ld_grid_level(const struct ld_grid *grid, int location)
+{
+    int level = 0;
+
+    while (location >= grid->start[level + 1])
+        level++;
+    return level;
+}
+
+void ld_grid_centre(const struct ld_grid *grid, int location, float *x,
+                    float *y)
+{
+    int level = ld_grid_level(grid, location);
+    int place = location - grid->start[level];
+
+    *x = (float)(place % grid->W[level] * grid->stride[level]);
+    *y = (float)(place / grid->W[level] * grid->stride[level]);
+}
+
+struct ld_box ld_grid_anchor(const struct ld_grid *grid, int location)
+{
+    float half = 4 * (float)grid->stride[ld_grid_level(grid, location)];
+    float x, y;
+
+    ld_grid_centre(grid, location, &x, &y);
+    return (struct ld_box){x - half, y - half, x + half, y + half};
+}
+
+int ld_grid_move(const struct ld_grid *from, int location,
+                 const struct ld_grid *to)
+{
+    int level = ld_grid_level(from, location);
+    int place = location - from->start[level];
+    int row = place / from->W[level], column = place % from->W[level];
+
+    return to->start[level] + row * to->W[level] + column;
+}

@@ -1,0 +1,75 @@
+/* loss.h - what a loss reads, by which rules, and what it gives back.
+ *
+ *   total = QFL + 2 GIoU + 0.25 DFL + 0.25 LD + 0.25 VLR LD + 10 KD
+ *
+ * Sources: Li et al. 2020 (QFL, DFL), Rezatofighi et al. 2019 (GIoU), Zheng et
+ * al. 2022 (LD, VLR LD); normalisation as the authors' code does it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/box.h"
+
+enum ld_ld_norm {
+    LD_NORM_SUM,        /* as the reference: grows with the images of a batch */
+    LD_NORM_PER_IMAGE,  /* the sum times norm_images / N */
+    LD_NORM_AVG_FACTOR, /* divided by the weights' sum, as GIoU and DFL are */
+};
+
+enum ld_box_loss { LD_BOX_GIOU, LD_BOX_CIOU };
+
+struct ld_loss_rules {
+    float qfl, box, dfl; /* loss weights: 1, 2, 0.25 */
+    float ld, ld_T;      /* 0.25, 10 */
+    float vlr, vlr_T;    /* 0.25, 10 */
+    float kd, kd_T;      /* 10, 2 */
+    float vlr_kd;        /* 0: the reference has it, always off */
+    enum ld_box_loss box_loss;
+    enum ld_ld_norm ld_norm;
+    float norm_images; /* images of the reference's batch, for per_image: 2 */
+};
+
+/* One batch on the device. A row is one location of one image that a loss
+ * reads: a positive (main region), a location of the VLR, or both. Rows stand
+ * by rising `index`. */
+struct ld_loss_batch {
+    int N, A, K, B;
+    struct ld_grid grid;       /* of the batch's canvas */
+    const float *class_logits; /* (N, A, K) the student's */
+    const float *box_logits;   /* (N, A, 4, B) */
+    const uint8_t *valid;      /* (N, A) 0: outside the image's own canvas */
+    int n_rows;
+    const int32_t *index;       /* (n_rows) image * A + location */
+    const int32_t *label;       /* (n_rows) class of a positive, else -1 */
+    const struct ld_box *box;   /* (n_rows) pixels; of a positive */
+    const float *vlr;           /* (n_rows) VLR value, 0 outside the VLR */
+    const float *teacher_box;   /* (n_rows, 4, B) or NULL: no teacher */
+    const float *teacher_class; /* (n_rows, K) or NULL; rows of positives are
+                                   read, of the VLR too if rules.vlr_kd > 0 */
+    /* Of all images of all ranks, divided by the number of ranks: */
+    double n_positive; /* sum over images of max(positives, 1); at least 1 */
+    double weight_sum; /* of loss_weights' sums, plus 1e-6; set between the
+                          two calls */
+};
+
+enum ld_term {
+    LD_TERM_QFL,
+    LD_TERM_BOX,
+    LD_TERM_DFL,
+    LD_TERM_LD,
+    LD_TERM_VLR,
+    LD_TERM_KD,
+    LD_TERM_VLR_KD,
+    LD_N_TERMS,
+};
+
+/* Weighted and normalised as they enter the total, by term and level. A term
+ * with nothing to compare is exactly 0. */
+struct ld_loss_terms {
+    double value[LD_N_TERMS][LD_MAX_LEVELS];
+};
+
+const char *ld_term_name(enum ld_term term); /* "loss_cls", "loss_ld", .. */
+double ld_loss_total(const struct ld_loss_terms *terms);
+double ld_loss_term(const struct ld_loss_terms *terms, enum ld_term term);

@@ -1,0 +1,50 @@
+/* assign.h - which locations answer for which object, and how much.
+ *
+ * Depends on anchors and boxes only, never on a network's output: the cache
+ * and the trainer get the same answer. Sources: ATSS (Zhang et al. 2020) for
+ * the main region; Zheng et al. 2022 for the valuable localization region, in
+ * the form of the paper (DIoU) and as the authors coded it. */
+#pragma once
+
+#include <stdint.h>
+
+#include "kernels/base/mem.h"
+#include "kernels/box.h"
+
+enum {
+    LD_ROW_MAIN = 1, /* a positive location */
+    LD_ROW_VLR = 2,  /* in the valuable localization region */
+};
+
+enum ld_vlr_mode {
+    LD_VLR_CODE, /* X = IoF(anchor, object) - centre gap: the published runs */
+    LD_VLR_DIOU, /* X = IoU - centre gap: the paper's text */
+};
+
+struct ld_assign_rules {
+    int topk; /* 9 */
+    enum ld_vlr_mode vlr_mode;
+    float vlr_gamma;       /* 0.25: VLR where gamma * thr <= X < thr */
+    bool vlr_exclude_main; /* false: a location may be in both */
+};
+
+struct ld_row {
+    int32_t location; /* on the grid */
+    int32_t object;   /* of a MAIN row: index into boxes; -1 otherwise */
+    float vlr;        /* of a VLR row: the largest IoU with a box whose band
+                         holds it; 0 otherwise */
+    uint8_t kind;     /* LD_ROW_MAIN | LD_ROW_VLR */
+};
+
+struct ld_assignment {
+    int n_rows, n_main;
+    struct ld_row *rows; /* (n_rows) by rising location; the arena's */
+    float *threshold;    /* (n_boxes) mean + deviation of the candidates' IoU */
+};
+
+/* One image: boxes in pixels of its view, on the grid of its own padded canvas
+ * (every location valid). No boxes: no rows. False with LD_ERR_MEMORY only. */
+bool ld_assign(struct ld_assignment *out, const struct ld_grid *grid,
+               const struct ld_box *boxes, int n_boxes,
+               const struct ld_assign_rules *rules, struct ld_arena *arena,
+               struct ld_err *err);

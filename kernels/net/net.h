@@ -1,0 +1,92 @@
+/* net.h - a GFL detector (ResNet, FPN, GFL V1 head), forwards and backwards.
+ *
+ *     net = ld_net_new(dev, &model, LD_NET_TRAIN, err);
+ *     ld_net_init(net, seed);            or ld_net_load(net, tensors, ...)
+ *     ld_net_resize(net, N, H, W, err);  plans memory; a shape seen before is
+ *                                        found again
+ *     dev->ops->upload(dev, ld_net_input(net), pixels, bytes);
+ *     ld_net_forward(net);
+ *     ... a loss writes the gradients of the rows ...
+ *     ld_net_backward(net);              adds into every param's grad
+ *
+ * Parameters, gradients and momentum are one device allocation; feature maps
+ * another, laid out by lifetimes and grown to the largest canvas seen. */
+#pragma once
+
+#include "kernels/ops.h"
+#include "kernels/tensor.h"
+
+struct ld_model {
+    int depth;          /* 18, 34, 50, 101 */
+    int width;          /* channels of the stem: 64 */
+    int fpn_channels;   /* 256; also of the head */
+    int head_convs;     /* 4 in each tower */
+    int gn_groups;      /* 32 */
+    int n_classes;      /* K */
+    int reg_max;        /* 16: B = reg_max + 1 = 17 bins */
+    int frozen_stages;  /* 1: stem and layer1; 0: the stem; -1: none */
+    bool norm_eval;     /* BN on stored statistics, also in training */
+};
+
+/* False with LD_ERR_USAGE naming the field (`where` is put before it). */
+bool ld_model_check(const struct ld_model *model, const char *where,
+                    struct ld_err *err);
+
+enum ld_net_use { LD_NET_INFER, LD_NET_TRAIN };
+
+struct ld_param {
+    struct ld_tensor value;         /* device memory, named as mmdetection
+                                       names it: "bbox_head.gfl_cls.bias" */
+    float *grad, *momentum;         /* NULL unless trained */
+    bool trained;                   /* false: frozen, or a running statistic */
+};
+
+struct ld_net;
+
+/* NULL with LD_ERR_MEMORY, LD_ERR_DEVICE or LD_ERR_USAGE. */
+struct ld_net *ld_net_new(struct ld_device *dev, const struct ld_model *model,
+                          enum ld_net_use use, struct ld_err *err);
+void ld_net_free(struct ld_net *net); /* NULL is fine */
+
+/* As the reference: convolutions of the backbone Kaiming normal (fan out), the
+ * gamma of each block's last BN zero; FPN Xavier uniform; head N(0, 0.01), bias
+ * of gfl_cls -log(99). Depends on the seed and the names alone. */
+void ld_net_init(struct ld_net *net, uint64_t seed);
+
+/* Copies tensors (host) into the parameters of the same name. `partial` allows
+ * missing and unexpected names; a shape that differs is always refused.
+ * LD_ERR_MISMATCH names the first of each kind and counts the rest. */
+bool ld_net_load(struct ld_net *net, const struct ld_tensor *tensors, int n,
+                 bool partial, struct ld_err *err);
+
+/* Parameters and running statistics, in the order of the checkpoint. After
+ * writing to a value: ld_net_changed. */
+struct ld_param *ld_net_params(struct ld_net *net, int *count);
+void ld_net_changed(struct ld_net *net);
+
+/* Readies the network for a batch of N images on a canvas of H x W pixels,
+ * multiples of 32. */
+bool ld_net_resize(struct ld_net *net, int N, int H, int W,
+                   struct ld_err *err);
+
+/* Device memory, valid until the next ld_net_resize. */
+float *ld_net_input(const struct ld_net *net);          /* (N, 3, H, W) */
+struct ld_grid ld_net_grid(const struct ld_net *net);
+float *ld_net_class_rows(const struct ld_net *net);     /* (N, A, K) */
+float *ld_net_box_rows(const struct ld_net *net);       /* (N, A, 4, B) */
+float *ld_net_class_rows_grad(const struct ld_net *net);
+float *ld_net_box_rows_grad(const struct ld_net *net);
+
+/* Feature maps by name, for tests and for reading features: "c2".."c5",
+ * "p3".."p7". NULL for a map whose memory another has taken over since. */
+const float *ld_net_map(const struct ld_net *net, const char *name,
+                        struct ld_shape *shape);
+
+void ld_net_forward(struct ld_net *net);
+void ld_net_zero_grad(struct ld_net *net);
+void ld_net_backward(struct ld_net *net);
+void ld_net_sgd(struct ld_net *net, struct ld_sgd s);
+
+/* Device bytes held: parameters with gradients and momentum, and maps. */
+size_t ld_net_param_bytes(const struct ld_net *net);
+size_t ld_net_map_bytes(const struct ld_net *net);

@@ -1,0 +1,32 @@
+/* teacher.h - the teacher: one view in, the rows that a loss reads out.
+ *
+ * Always one image at a time on the image's own padded canvas: GroupNorm sees
+ * the padding, so a record must not depend on its batch. The cache and the
+ * trainer with a resident teacher both come through here, so their numbers are
+ * the same bits. */
+#pragma once
+
+#include "kernels/net/assign.h"
+#include "kernels/net/net.h"
+
+struct ld_teacher_rows {
+    int n_rows, n_main;
+    const float *box_logits;   /* (n_rows, 4, B) on the host */
+    const float *class_logits; /* (n_main, K) of the MAIN rows, in order;
+                                  (n_rows, K) if all_classes was asked */
+};
+
+struct ld_teacher;
+
+struct ld_teacher *ld_teacher_new(struct ld_device *dev,
+                                  const struct ld_model *model,
+                                  const struct ld_tensor *tensors,
+                                  int n_tensors, struct ld_err *err);
+void ld_teacher_free(struct ld_teacher *teacher); /* NULL is fine */
+
+/* planes (3, H, W), normalised, on the host; H and W multiples of 32. The
+ * result is borrowed until the next call. */
+bool ld_teacher_run(struct ld_teacher *teacher, const float *planes, int H,
+                    int W, const struct ld_assignment *assignment,
+                    bool all_classes, struct ld_teacher_rows *out,
+                    struct ld_err *err);

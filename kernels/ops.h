@@ -1,0 +1,221 @@
+/* ops.h - what a device can do: one table, filled once by each backend.
+ *
+ * Every pointer inside a math call is memory of that device. A math call cannot
+ * fail: its shapes were checked when the network was made, and a device fault
+ * is kept by the device and reported by sync(). Each call says whether it
+ * overwrites or adds.
+ *
+ * Layout. A feature map (a "map": N, C, H, W) lies in memory as the device
+ * likes; map_bytes() says how much. Its padding channels, if the layout has
+ * any, are zero and every call keeps them so. Only at two doors is the order
+ * plain: the image going in, (N, 3, H, W), and the logits coming out as rows
+ * of a location, (N, A, channels). Parameters and their gradients are plain:
+ * (O, C, kernel, kernel) and (C).
+ *
+ * kernels/cpu is checked against finite differences and golden values; any
+ * other backend is checked against kernels/cpu. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/error.h"
+#include "kernels/box.h"
+#include "kernels/loss.h"
+
+struct ld_device {
+    const struct ld_ops *ops; /* a backend's own struct begins with this */
+};
+
+struct ld_shape {
+    int N, C, H, W;
+};
+
+struct ld_conv_desc {
+    struct ld_shape in;
+    int O; /* output channels */
+    int kernel, stride, pad, dilation;
+    bool image;    /* the input is the plain image (N, 3, H, W), not a map */
+    bool relu;     /* y = max(0, ...) after bias and residual */
+    bool residual; /* on entry y holds the identity, which is added */
+    bool train;    /* backward passes will be asked for */
+};
+
+struct ld_shape ld_conv_out(const struct ld_conv_desc *desc);
+
+struct ld_conv; /* a prepared convolution: of one device, for one shape */
+
+/* Batch normalisation on stored statistics, to be folded into a convolution's
+ * weights (design: W' = W g/s, b' = beta - mean g/s, s = sqrt(var + eps)). */
+struct ld_bn {
+    const float *gamma, *beta, *mean, *var; /* (O) */
+    float eps;
+};
+
+struct ld_group_norm {
+    struct ld_shape shape;
+    int groups; /* C % groups == 0 */
+    float eps;
+};
+
+struct ld_sgd {
+    float rate, momentum, decay; /* v = momentum v + (g + decay p); p -= rate v */
+};
+
+struct ld_ops {
+    const char *name; /* "cpu" or "cuda" */
+    void (*close)(struct ld_device *dev);
+
+    /* ---- memory ---- */
+    void *(*alloc)(struct ld_device *dev, size_t bytes,
+                   struct ld_err *err); /* zeroed, aligned to 64 */
+    void (*release)(struct ld_device *dev, void *memory); /* NULL is fine */
+    void (*upload)(struct ld_device *dev, void *to, const void *from_host,
+                   size_t bytes);
+    void (*download)(struct ld_device *dev, void *to_host, const void *from,
+                     size_t bytes);
+    void (*zero)(struct ld_device *dev, void *memory, size_t bytes);
+    void (*copy)(struct ld_device *dev, void *to, const void *from,
+                 size_t bytes);
+    /* Waits for all work. False with the device's first fault. */
+    bool (*sync)(struct ld_device *dev, struct ld_err *err);
+
+    size_t (*map_bytes)(struct ld_device *dev, struct ld_shape shape);
+    /* Between a map and plain (N, C, H, W); for tests and feature rows. */
+    void (*map_pack)(struct ld_device *dev, float *map, const float *plain,
+                     struct ld_shape shape);
+    void (*map_unpack)(struct ld_device *dev, float *plain, const float *map,
+                       struct ld_shape shape);
+
+    /* ---- convolution ---- */
+    /* Prepares all passes that desc asks for. The caller frees. NULL with
+     * LD_ERR_DEVICE if the library has no such convolution. */
+    struct ld_conv *(*conv_new)(struct ld_device *dev,
+                                const struct ld_conv_desc *desc,
+                                struct ld_err *err);
+    void (*conv_free)(struct ld_device *dev, struct ld_conv *conv);
+    /* Scratch that any pass of this convolution may use, in bytes. */
+    size_t (*conv_scratch_bytes)(const struct ld_conv *conv);
+    /* Device bytes of the packed weights. They depend only on
+     * (O, C, kernel, image, train), so the five levels of a shared head pack
+     * once and use one copy. */
+    size_t (*conv_weight_bytes)(const struct ld_conv *conv);
+    /* packed = weight (O, C, k, k), row o times scale[o] (NULL: 1), in the
+     * forms that the passes of `conv` read. Overwrites. */
+    void (*conv_pack)(struct ld_device *dev, const struct ld_conv *conv,
+                      void *packed, const float *weight, const float *scale);
+    /* y = relu?(conv(x) + bias + y?); bias (O) or NULL. */
+    void (*conv_forward)(struct ld_device *dev, const struct ld_conv *conv,
+                         float *y, const float *x, const void *packed,
+                         const float *bias, void *scratch);
+    /* dx = conv^T(dy): overwrites. dy is the gradient after relu_backward. */
+    void (*conv_backward_data)(struct ld_device *dev,
+                               const struct ld_conv *conv, float *dx,
+                               const float *dy, const void *packed,
+                               void *scratch);
+    /* dweight (O, C, k, k) += , dbias (O) +=, the latter unless NULL. */
+    void (*conv_backward_weights)(struct ld_device *dev,
+                                  const struct ld_conv *conv, float *dweight,
+                                  float *dbias, const float *dy, const float *x,
+                                  void *scratch);
+
+    /* scale (C) and shift (C) of a batch norm on stored statistics. */
+    void (*bn_fold)(struct ld_device *dev, float *scale, float *shift,
+                    const struct ld_bn *bn, int C);
+    /* From the gradients of the folded weights and bias to those of weight,
+     * gamma and beta: dweight += dfolded * scale; dbeta += dshift;
+     * dgamma += (<dfolded_o, weight_o> - mean_o dshift_o) / s_o.
+     * weight, dweight and dfolded are (O, n). */
+    void (*bn_unfold)(struct ld_device *dev, float *dweight, float *dgamma,
+                      float *dbeta, const float *dfolded, const float *dshift,
+                      const float *weight, const struct ld_bn *bn, int O,
+                      int n);
+
+    /* ---- layers on maps ---- */
+    /* dy *= (y > 0), in place. */
+    void (*relu_backward)(struct ld_device *dev, float *dy, const float *y,
+                          struct ld_shape shape);
+    void (*add)(struct ld_device *dev, float *y, const float *x,
+                struct ld_shape shape); /* y += x */
+    /* y = max(0, y + x) */
+    void (*add_relu)(struct ld_device *dev, float *y, const float *x,
+                     struct ld_shape shape);
+
+    /* 3x3, stride 2, pad 1, padding counts as minus infinity. `from` (one byte
+     * an output value, in the order of the output map, map_bytes / 4 bytes)
+     * remembers the winner; NULL if there is no backward. */
+    void (*maxpool_forward)(struct ld_device *dev, float *y, uint8_t *from,
+                            const float *x, struct ld_shape in);
+    void (*maxpool_backward)(struct ld_device *dev, float *dx, const float *dy,
+                             const uint8_t *from,
+                             struct ld_shape in); /* overwrites dx */
+
+    /* y (N, C, out_H, out_W) += nearest(x (N, C, H, W)):
+     * source row = floor(row * H / out_H). */
+    void (*upsample_add)(struct ld_device *dev, float *y, const float *x,
+                         struct ld_shape in, int out_H, int out_W);
+    /* dx += the sums of dy over each source value's copies. */
+    void (*upsample_add_backward)(struct ld_device *dev, float *dx,
+                                  const float *dy, struct ld_shape in,
+                                  int out_H, int out_W);
+
+    /* y = relu(GN(x)). stats (N, groups, 2) receives mean and 1/deviation. */
+    void (*gn_relu_forward)(struct ld_device *dev, float *y, float *stats,
+                            const float *x, const float *gamma,
+                            const float *beta, struct ld_group_norm d);
+    /* dx = : overwrites, and may be dy itself. dgamma (C) +=, dbeta (C) +=.
+     * The ReLU's mask is made from x again. */
+    void (*gn_relu_backward)(struct ld_device *dev, float *dx, float *dgamma,
+                             float *dbeta, const float *dy, const float *x,
+                             const float *stats, const float *gamma,
+                             const float *beta, struct ld_group_norm d);
+
+    /* Batch norm with batch statistics (training from scratch).
+     * y = relu?(BN(x)); stats (C, 2) receives mean and 1/deviation;
+     * running = 0.9 running + 0.1 batch (the variance unbiased). */
+    void (*bn_train_forward)(struct ld_device *dev, float *y, float *stats,
+                             float *running_mean, float *running_var,
+                             const float *x, const struct ld_bn *bn, bool relu,
+                             struct ld_shape shape);
+    /* dx = : overwrites, and may be dy. dgamma +=, dbeta +=. With `relu` the
+     * mask is made from x again. */
+    void (*bn_train_backward)(struct ld_device *dev, float *dx, float *dgamma,
+                              float *dbeta, const float *dy, const float *x,
+                              const float *stats, const struct ld_bn *bn,
+                              bool relu, struct ld_shape shape);
+
+    /* ---- the door out ---- */
+    /* rows[n, start + h W + w, c] = scale * map[n, c, h, w], for rows of A
+     * locations an image. scale: one number on the device, NULL is 1. */
+    void (*rows_forward)(struct ld_device *dev, float *rows, const float *map,
+                         const float *scale, struct ld_shape shape, int start,
+                         int A);
+    /* dmap = scale * drows (overwrites); dscale += <drows, map>, unless NULL.
+     */
+    void (*rows_backward)(struct ld_device *dev, float *dmap, float *dscale,
+                          const float *drows, const float *map,
+                          const float *scale, struct ld_shape shape, int start,
+                          int A);
+    /* out[i, :] = rows[index[i], :], `width` numbers each; index on the
+     * device. */
+    void (*rows_gather)(struct ld_device *dev, float *out, const float *rows,
+                        const int32_t *index, int n, int width);
+
+    /* ---- losses: kernels/loss.h ---- */
+    /* weight[i] = max_c sigmoid(class_logits) of each positive row. Returns
+     * their sum (waits for the device). */
+    double (*loss_weights)(struct ld_device *dev, float *weight,
+                           const struct ld_loss_batch *batch);
+    /* Values and gradients of every term in one pass over the rows;
+     * overwrites d_class_logits and d_box_logits. The terms reach the host
+     * with this call (it waits for the device). */
+    void (*loss_run)(struct ld_device *dev, struct ld_loss_terms *out,
+                     float *d_class_logits, float *d_box_logits,
+                     const float *weight, const struct ld_loss_batch *batch,
+                     const struct ld_loss_rules *rules);
+
+    /* ---- optimizer ---- */
+    void (*sgd)(struct ld_device *dev, float *param, float *momentum,
+                const float *grad, size_t count, struct ld_sgd s);
+};

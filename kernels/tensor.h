@@ -1,0 +1,26 @@
+/* tensor.h - a named dense row-major array of float, and the letters of axes.
+ *
+ * One letter names one axis, everywhere:
+ *   N images in a batch    C channels     H, W rows and columns
+ *   A locations of all levels   K classes   B bins a box side (reg_max + 1) */
+#pragma once
+
+#include <stddef.h>
+
+enum { LD_MAX_DIMS = 4 };
+
+struct ld_tensor {
+    const char *name; /* "backbone.layer1.0.conv1.weight" */
+    float *data;      /* borrowed */
+    int n_dims;       /* 0: a scalar, one number */
+    int dim[LD_MAX_DIMS];
+};
+
+static inline size_t ld_tensor_count(const struct ld_tensor *t)
+{
+    size_t count = 1;
+
+    for (int i = 0; i < t->n_dims; i++)
+        count *= (size_t)t->dim[i];
+    return count;
+}

@@ -1,0 +1,19 @@
+/* suite.h - each tests/test_*.c defines suite(); tests/main.c runs it.
+ *
+ * tests/main.c prints a TAP line for each test and, last, "N passed, N failed,
+ * N skipped" for scripts/test to add up. A test that
+ * cannot run here says SKIP_TEST("why"), which is printed: never silent. */
+#pragma once
+
+#include <check.h>
+
+Suite *suite(void);
+
+/* Ends the running test function as skipped, with the reason printed. */
+#define SKIP_TEST(why)      \
+    do {                    \
+        note_skipped(why);  \
+        return;             \
+    } while (0)
+
+void note_skipped(const char *why);

@@ -1,0 +1,23 @@
+/* draw.h - boxes on pictures and curves on axes, by cairo, into PNG or SVG. */
+#pragma once
+
+#include "formats/image.h"
+#include "kernels/net/detect.h"
+
+/* The image with each detection's box, class name and score; `truth` boxes (may
+ * be NULL) dashed. PNG, written whole or not at all. */
+bool ld_draw_detections(const char *path, const struct ld_image *image,
+                        const struct ld_detection *items, int n,
+                        const struct ld_box *truth, int n_truth,
+                        const char *const *class_names, struct ld_err *err);
+
+struct ld_curve {
+    const char *label;
+    const double *x, *y; /* (n); NaN leaves a gap */
+    int n;
+};
+
+/* Line plot; SVG or PNG by the path's ending. */
+bool ld_draw_curves(const char *path, const char *title, const char *x_label,
+                    const char *y_label, const struct ld_curve *curves,
+                    int n_curves, struct ld_err *err);

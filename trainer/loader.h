@@ -1,0 +1,54 @@
+/* loader.h - the next batch, ready when the trainer asks for it.
+ *
+ * Threads decode images and shards a few batches ahead. What a batch holds
+ * depends on (seed, epoch, step) alone, never on timing or on the number of
+ * threads, so a resumed run sees what the first would have. */
+#pragma once
+
+#include "formats/dataset.h"
+#include "formats/shard.h"
+#include "formats/view.h"
+#include "kernels/net/assign.h"
+
+struct ld_batch_image {
+    const struct ld_sample *sample;
+    struct ld_view view;
+    int n_boxes;
+    const struct ld_box *boxes; /* pixels of the view */
+    const int32_t *labels;
+    struct ld_assignment assignment; /* on the view's own grid */
+    struct ld_record record;         /* n_rows 0 without a cache */
+};
+
+struct ld_batch {
+    int64_t epoch, step_of_epoch;
+    int N, H, W;   /* canvas: the largest of the images' own */
+    float *pixels; /* (N, 3, H, W) on the host, normalised */
+    struct ld_batch_image *images; /* (N) */
+};
+
+struct ld_loader_plan {
+    const struct ld_dataset *set;
+    const struct ld_cache *cache; /* NULL: no teacher rows */
+    struct ld_view_rules view;
+    struct ld_assign_rules assign;
+    int batch, repeat, n_threads;
+    uint64_t seed;
+    bool flip;
+};
+
+struct ld_loader;
+
+/* Starts at (epoch, step_of_epoch). Copies plan. */
+struct ld_loader *ld_loader_start(const struct ld_loader_plan *plan,
+                                  int64_t epoch, int64_t step_of_epoch,
+                                  struct ld_err *err);
+int64_t ld_loader_steps_per_epoch(const struct ld_loader *loader);
+
+/* Borrowed until the next call. NULL with the loader's first failure. */
+const struct ld_batch *ld_loader_next(struct ld_loader *loader,
+                                      struct ld_err *err);
+void ld_loader_stop(struct ld_loader *loader); /* NULL is fine */
+
+/* Seconds that ld_loader_next has waited in all. */
+double ld_loader_waited(const struct ld_loader *loader);
