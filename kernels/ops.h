@@ -49,14 +49,39 @@ struct ld_conv; /* a prepared convolution: of one device, for one shape */
 /* Batch normalisation on stored statistics, to be folded into a convolution's
  * weights (design: W' = W g/s, b' = beta - mean g/s, s = sqrt(var + eps)). */
 struct ld_bn {
-    const float *gamma, *beta, *mean, *var; /* (O) */
+    const float *gamma, *beta, *mean, *var; /* (C) */
+    float *dgamma, *dbeta; /* (C) added to by bn_unfold; NULL: frozen */
     float eps;
 };
 
+/* Batch normalisation with the batch's statistics, then ReLU if `relu`. */
+struct ld_bn_train {
+    struct ld_shape shape;
+    bool relu;
+    float eps;
+    const float *gamma, *beta;          /* (C) */
+    float *running_mean, *running_var;  /* (C) 0.9 old + 0.1 batch; the variance
+                                           unbiased */
+    float *stats;                       /* (C, 2) mean and 1/deviation */
+    float *dgamma, *dbeta;              /* (C) added to by backward */
+};
+
+/* Group normalisation, then ReLU. */
 struct ld_group_norm {
     struct ld_shape shape;
     int groups; /* C % groups == 0 */
     float eps;
+    const float *gamma, *beta; /* (C) */
+    float *stats;              /* (N, groups, 2) mean and 1/deviation */
+    float *dgamma, *dbeta;     /* (C) added to by backward */
+};
+
+/* Where a level's map stands among the rows of all levels. */
+struct ld_rows {
+    struct ld_shape shape; /* of the map */
+    int start, A;          /* first location of the level; of all levels */
+    const float *scale;    /* one number; NULL is 1 */
+    float *dscale;         /* added to by backward; NULL: none */
 };
 
 struct ld_sgd {
@@ -127,8 +152,8 @@ struct ld_ops {
      * gamma and beta: dweight += dfolded * scale; dbeta += dshift;
      * dgamma += (<dfolded_o, weight_o> - mean_o dshift_o) / s_o.
      * weight, dweight and dfolded are (O, n). */
-    void (*bn_unfold)(struct ld_device *dev, float *dweight, float *dgamma,
-                      float *dbeta, const float *dfolded, const float *dshift,
+    void (*bn_unfold)(struct ld_device *dev, float *dweight,
+                      const float *dfolded, const float *dshift,
                       const float *weight, const struct ld_bn *bn, int O,
                       int n);
 
@@ -160,43 +185,30 @@ struct ld_ops {
                                   const float *dy, struct ld_shape in,
                                   int out_H, int out_W);
 
-    /* y = relu(GN(x)). stats (N, groups, 2) receives mean and 1/deviation. */
-    void (*gn_relu_forward)(struct ld_device *dev, float *y, float *stats,
-                            const float *x, const float *gamma,
-                            const float *beta, struct ld_group_norm d);
-    /* dx = : overwrites, and may be dy itself. dgamma (C) +=, dbeta (C) +=.
-     * The ReLU's mask is made from x again. */
-    void (*gn_relu_backward)(struct ld_device *dev, float *dx, float *dgamma,
-                             float *dbeta, const float *dy, const float *x,
-                             const float *stats, const float *gamma,
-                             const float *beta, struct ld_group_norm d);
+    /* y = relu(GN(x)); fills stats. */
+    void (*gn_relu_forward)(struct ld_device *dev, float *y, const float *x,
+                            const struct ld_group_norm *gn);
+    /* dx = : overwrites, and may be dy itself. The mask is made from x again.
+     */
+    void (*gn_relu_backward)(struct ld_device *dev, float *dx, const float *dy,
+                             const float *x, const struct ld_group_norm *gn);
 
-    /* Batch norm with batch statistics (training from scratch).
-     * y = relu?(BN(x)); stats (C, 2) receives mean and 1/deviation;
-     * running = 0.9 running + 0.1 batch (the variance unbiased). */
-    void (*bn_train_forward)(struct ld_device *dev, float *y, float *stats,
-                             float *running_mean, float *running_var,
-                             const float *x, const struct ld_bn *bn, bool relu,
-                             struct ld_shape shape);
-    /* dx = : overwrites, and may be dy. dgamma +=, dbeta +=. With `relu` the
-     * mask is made from x again. */
-    void (*bn_train_backward)(struct ld_device *dev, float *dx, float *dgamma,
-                              float *dbeta, const float *dy, const float *x,
-                              const float *stats, const struct ld_bn *bn,
-                              bool relu, struct ld_shape shape);
+    /* y = relu?(BN(x)); fills stats, moves the running statistics. */
+    void (*bn_train_forward)(struct ld_device *dev, float *y, const float *x,
+                             const struct ld_bn_train *bn);
+    /* As gn_relu_backward. */
+    void (*bn_train_backward)(struct ld_device *dev, float *dx, const float *dy,
+                              const float *x, const struct ld_bn_train *bn);
 
     /* ---- the door out ---- */
     /* rows[n, start + h W + w, c] = scale * map[n, c, h, w], for rows of A
-     * locations an image. scale: one number on the device, NULL is 1. */
+     * locations an image. */
     void (*rows_forward)(struct ld_device *dev, float *rows, const float *map,
-                         const float *scale, struct ld_shape shape, int start,
-                         int A);
-    /* dmap = scale * drows (overwrites); dscale += <drows, map>, unless NULL.
-     */
-    void (*rows_backward)(struct ld_device *dev, float *dmap, float *dscale,
+                         const struct ld_rows *r);
+    /* dmap = scale * drows (overwrites); dscale += <drows, map>. */
+    void (*rows_backward)(struct ld_device *dev, float *dmap,
                           const float *drows, const float *map,
-                          const float *scale, struct ld_shape shape, int start,
-                          int A);
+                          const struct ld_rows *r);
     /* out[i, :] = rows[index[i], :], `width` numbers each; index on the
      * device. */
     void (*rows_gather)(struct ld_device *dev, float *out, const float *rows,

@@ -22,17 +22,18 @@ struct ld_detections {
     struct ld_detection *items; /* by falling score; the arena's */
 };
 
-/* What is needed of the view to come back to the pixels of the file. */
-struct ld_detect_view {
+/* One image's outputs, on the host, and the way back to its file. */
+struct ld_detect_input {
+    const struct ld_grid *grid;
+    const float *class_logits; /* (A, K) */
+    const float *box_logits;   /* (A, 4, B) */
+    int K, B;
     int H, W;               /* of the scaled image: boxes are clipped to it */
-    float scale_x, scale_y; /* boxes are divided by these */
+    float scale_x, scale_y; /* then divided by these */
 };
 
-/* One image's logits on the host, class_logits (A, K) and box_logits (A, 4, B),
- * to detections: spec inference, sections 1 and 2. */
-bool ld_detect(struct ld_detections *out, const struct ld_grid *grid,
-               const float *class_logits, const float *box_logits, int K, int B,
-               const struct ld_detect_view *view,
+/* Detections of one image. */
+bool ld_detect(struct ld_detections *out, const struct ld_detect_input *in,
                const struct ld_detect_rules *rules, struct ld_arena *arena,
                struct ld_err *err);
 
