@@ -11,8 +11,10 @@
 
 #include <stdbool.h>
 
+#include "formats/view.h"
 #include "kernels/base/error.h"
 #include "kernels/base/mem.h"
+#include "kernels/rules.h"
 
 enum { LD_PATH_SIZE = 1024, LD_MAX_CLASSES = 2048, LD_MAX_LR_STEPS = 8 };
 
@@ -35,49 +37,29 @@ struct ld_config {
         struct ld_config_list classes; /* empty: from the data */
         int repeat;                    /* passes of the data an epoch */
     } data;
-    struct {
-        int long_edge, short_edge, divisor;
-        bool flip; /* also train on mirrored views */
-        struct ld_config_list mean, std;
-    } view;
-    struct {
-        int depth, width, fpn_channels, head_convs, gn_groups, reg_max;
-        int frozen_stages;
-        bool norm_eval;
-        const char *init; /* checkpoint to start from, or "" */
-    } model;
+    struct ld_view_rules view; /* view.mean and view.std: lists of three */
+    bool view_flip;            /* view.flip: also mirrored views */
+    struct ld_model model;     /* n_classes is no key: it comes from the data */
+    const char *model_init;    /* model.init: checkpoint to start from, or "" */
     struct {
         int source; /* enum ld_teacher_source: none, cache, resident */
         const char *checkpoint;
         const char *cache; /* folder of shards */
     } teacher;
-    struct {
-        int topk;
-        int vlr_mode; /* code, diou */
-        float vlr_gamma;
-        bool vlr_exclude_main;
-    } assign;
-    struct {
-        float qfl, box, dfl, ld, ld_T, vlr, vlr_T, kd, kd_T, vlr_kd;
-        int box_loss; /* giou, ciou */
-        int ld_norm;  /* sum, per_image, avg_factor */
-        float norm_images;
-    } loss;
+    struct ld_assign_rules assign;
+    struct ld_loss_rules loss;
     struct {
         int batch, epochs, seed;
         float lr, momentum, weight_decay;
         int warmup_steps;
         float warmup_ratio;
         struct ld_config_list lr_steps; /* epochs */
-        int eval_every;  /* epochs; 0: never */
-        int save_every;  /* steps inside an epoch; 0: each epoch only */
-        int log_every;   /* steps */
+        int eval_every;                 /* epochs; 0: never */
+        int save_every; /* steps inside an epoch; 0: each epoch only */
+        int log_every;  /* steps */
         int loader_threads;
     } train;
-    struct {
-        float score, iou;
-        int per_level, per_image;
-    } test;
+    struct ld_detect_rules test;
     struct {
         int storage; /* fp32, fp16 */
         int images_per_shard;

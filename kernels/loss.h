@@ -10,25 +10,7 @@
 #include <stdint.h>
 
 #include "kernels/box.h"
-
-enum ld_ld_norm {
-    LD_NORM_SUM,        /* as the reference: grows with the images of a batch */
-    LD_NORM_PER_IMAGE,  /* the sum times norm_images / N */
-    LD_NORM_AVG_FACTOR, /* divided by the weights' sum, as GIoU and DFL are */
-};
-
-enum ld_box_loss { LD_BOX_GIOU, LD_BOX_CIOU };
-
-struct ld_loss_rules {
-    float qfl, box, dfl; /* loss weights: 1, 2, 0.25 */
-    float ld, ld_T;      /* 0.25, 10 */
-    float vlr, vlr_T;    /* 0.25, 10 */
-    float kd, kd_T;      /* 10, 2 */
-    float vlr_kd;        /* 0: the reference has it, always off */
-    enum ld_box_loss box_loss;
-    enum ld_ld_norm ld_norm;
-    float norm_images; /* images of the reference's batch, for per_image: 2 */
-};
+#include "kernels/rules.h"
 
 /* One batch on the device. A row is one location of one image that a loss
  * reads: a positive (main region), a location of the VLR, or both. Rows stand

@@ -59,11 +59,11 @@ struct ld_bn_train {
     struct ld_shape shape;
     bool relu;
     float eps;
-    const float *gamma, *beta;          /* (C) */
-    float *running_mean, *running_var;  /* (C) 0.9 old + 0.1 batch; the variance
-                                           unbiased */
-    float *stats;                       /* (C, 2) mean and 1/deviation */
-    float *dgamma, *dbeta;              /* (C) added to by backward */
+    const float *gamma, *beta;         /* (C) */
+    float *running_mean, *running_var; /* (C) 0.9 old + 0.1 batch; the variance
+                                          unbiased */
+    float *stats;                      /* (C, 2) mean and 1/deviation */
+    float *dgamma, *dbeta;             /* (C) added to by backward */
 };
 
 /* Group normalisation, then ReLU. */
@@ -85,7 +85,8 @@ struct ld_rows {
 };
 
 struct ld_sgd {
-    float rate, momentum, decay; /* v = momentum v + (g + decay p); p -= rate v */
+    float rate, momentum,
+        decay; /* v = momentum v + (g + decay p); p -= rate v */
 };
 
 struct ld_ops {

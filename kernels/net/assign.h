@@ -10,22 +10,11 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/box.h"
+#include "kernels/rules.h"
 
 enum {
     LD_ROW_MAIN = 1, /* a positive location */
     LD_ROW_VLR = 2,  /* in the valuable localization region */
-};
-
-enum ld_vlr_mode {
-    LD_VLR_CODE, /* X = IoF(anchor, object) - centre gap: the published runs */
-    LD_VLR_DIOU, /* X = IoU - centre gap: the paper's text */
-};
-
-struct ld_assign_rules {
-    int topk; /* 9 */
-    enum ld_vlr_mode vlr_mode;
-    float vlr_gamma;       /* 0.25: VLR where gamma * thr <= X < thr */
-    bool vlr_exclude_main; /* false: a location may be in both */
 };
 
 struct ld_row {

@@ -3,18 +3,12 @@
 
 #include "kernels/base/mem.h"
 #include "kernels/box.h"
+#include "kernels/rules.h"
 
 struct ld_detection {
     struct ld_box box; /* pixels of the image file */
     float score;       /* 0 to 1 */
     int class_index;
-};
-
-struct ld_detect_rules {
-    float score_limit; /* 0.05: a candidate's score is above it */
-    float iou_limit;   /* 0.6: suppressed above it */
-    int per_level;     /* 1000 locations of a level go on, by best score */
-    int per_image;     /* 100 */
 };
 
 struct ld_detections {

@@ -14,19 +14,8 @@
 #pragma once
 
 #include "kernels/ops.h"
+#include "kernels/rules.h"
 #include "kernels/tensor.h"
-
-struct ld_model {
-    int depth;          /* 18, 34, 50, 101 */
-    int width;          /* channels of the stem: 64 */
-    int fpn_channels;   /* 256; also of the head */
-    int head_convs;     /* 4 in each tower */
-    int gn_groups;      /* 32 */
-    int n_classes;      /* K */
-    int reg_max;        /* 16: B = reg_max + 1 = 17 bins */
-    int frozen_stages;  /* 1: stem and layer1; 0: the stem; -1: none */
-    bool norm_eval;     /* BN on stored statistics, also in training */
-};
 
 /* False with LD_ERR_USAGE naming the field (`where` is put before it). */
 bool ld_model_check(const struct ld_model *model, const char *where,
@@ -35,10 +24,10 @@ bool ld_model_check(const struct ld_model *model, const char *where,
 enum ld_net_use { LD_NET_INFER, LD_NET_TRAIN };
 
 struct ld_param {
-    struct ld_tensor value;         /* device memory, named as mmdetection
-                                       names it: "bbox_head.gfl_cls.bias" */
-    float *grad, *momentum;         /* NULL unless trained */
-    bool trained;                   /* false: frozen, or a running statistic */
+    struct ld_tensor value; /* device memory, named as mmdetection
+                               names it: "bbox_head.gfl_cls.bias" */
+    float *grad, *momentum; /* NULL unless trained */
+    bool trained;           /* false: frozen, or a running statistic */
 };
 
 struct ld_net;
@@ -66,14 +55,13 @@ void ld_net_changed(struct ld_net *net);
 
 /* Readies the network for a batch of N images on a canvas of H x W pixels,
  * multiples of 32. */
-bool ld_net_resize(struct ld_net *net, int N, int H, int W,
-                   struct ld_err *err);
+bool ld_net_resize(struct ld_net *net, int N, int H, int W, struct ld_err *err);
 
 /* Device memory, valid until the next ld_net_resize. */
-float *ld_net_input(const struct ld_net *net);          /* (N, 3, H, W) */
+float *ld_net_input(const struct ld_net *net); /* (N, 3, H, W) */
 struct ld_grid ld_net_grid(const struct ld_net *net);
-float *ld_net_class_rows(const struct ld_net *net);     /* (N, A, K) */
-float *ld_net_box_rows(const struct ld_net *net);       /* (N, A, 4, B) */
+float *ld_net_class_rows(const struct ld_net *net); /* (N, A, K) */
+float *ld_net_box_rows(const struct ld_net *net);   /* (N, A, 4, B) */
 float *ld_net_class_rows_grad(const struct ld_net *net);
 float *ld_net_box_rows_grad(const struct ld_net *net);
 

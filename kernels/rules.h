@@ -1,0 +1,59 @@
+/* rules.h - what is trained and by which rules: the numbers a config sets.
+ *
+ * Plain structs without code, so that formats/config fills the very ones that
+ * the network, the assigner and the losses read. */
+#pragma once
+
+#include <stdbool.h>
+
+/* A GFL detector: ResNet, FPN, GFL V1 head. */
+struct ld_model {
+    int depth;         /* 18, 34, 50, 101 */
+    int width;         /* channels of the stem: 64 */
+    int fpn_channels;  /* 256; also of the head */
+    int head_convs;    /* 4 in each tower */
+    int gn_groups;     /* 32 */
+    int n_classes;     /* K */
+    int reg_max;       /* 16: B = reg_max + 1 = 17 bins */
+    int frozen_stages; /* 1: stem and layer1; 0: the stem; -1: none */
+    bool norm_eval;    /* BN on stored statistics, also in training */
+};
+
+enum ld_vlr_mode {
+    LD_VLR_CODE, /* X = IoF(anchor, object) - centre gap: the published runs */
+    LD_VLR_DIOU, /* X = IoU - centre gap: the paper's text */
+};
+
+/* ATSS and the valuable localization region (kernels/net/assign.h). */
+struct ld_assign_rules {
+    int topk; /* 9 */
+    enum ld_vlr_mode vlr_mode;
+    float vlr_gamma;       /* 0.25: VLR where gamma * thr <= X < thr */
+    bool vlr_exclude_main; /* false: a location may be in both */
+};
+
+enum ld_ld_norm {
+    LD_NORM_SUM,        /* as the reference: grows with the images of a batch */
+    LD_NORM_PER_IMAGE,  /* the sum times norm_images / N */
+    LD_NORM_AVG_FACTOR, /* divided by the weights' sum, as GIoU and DFL are */
+};
+
+enum ld_box_loss { LD_BOX_GIOU, LD_BOX_CIOU };
+
+struct ld_loss_rules {
+    float qfl, box, dfl; /* loss weights: 1, 2, 0.25 */
+    float ld, ld_T;      /* 0.25, 10 */
+    float vlr, vlr_T;    /* 0.25, 10 */
+    float kd, kd_T;      /* 10, 2 */
+    float vlr_kd;        /* 0: the reference has it, always off */
+    enum ld_box_loss box_loss;
+    enum ld_ld_norm ld_norm;
+    float norm_images; /* images of the reference's batch, for per_image: 2 */
+};
+
+struct ld_detect_rules {
+    float score_limit; /* 0.05: a candidate's score is above it */
+    float iou_limit;   /* 0.6: suppressed above it */
+    int per_level;     /* 1000 locations of a level go on, by best score */
+    int per_image;     /* 100 */
+};
