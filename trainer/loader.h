@@ -14,16 +14,17 @@ struct ld_batch_image {
     const struct ld_sample *sample;
     struct ld_view view;
     int n_boxes;
-    const struct ld_box *boxes; /* pixels of the view */
-    const int32_t *labels;
+    const struct ld_box *boxes;      /* (n_boxes) pixels of the view */
+    const int32_t *labels;           /* (n_boxes) */
     struct ld_assignment assignment; /* on the view's own grid */
-    struct ld_record record;         /* n_rows 0 without a cache */
+    struct ld_record record;         /* its rows are assignment's rows; empty
+                                        without a cache */
 };
 
 struct ld_batch {
     int64_t epoch, step_of_epoch;
-    int N, H, W;   /* canvas: the largest of the images' own */
-    float *pixels; /* (N, 3, H, W) on the host, normalised */
+    int N, H, W;                   /* canvas: the largest of the images' own */
+    float *pixels;                 /* (N, 3, H, W) on the host, normalised */
     struct ld_batch_image *images; /* (N) */
 };
 
@@ -34,21 +35,24 @@ struct ld_loader_plan {
     struct ld_assign_rules assign;
     int batch, repeat, n_threads;
     uint64_t seed;
-    bool flip;
+    bool flip; /* half of the views, by a hash of seed, epoch and place */
 };
 
 struct ld_loader;
 
-/* Starts at (epoch, step_of_epoch). Copies plan. */
+/* Starts at (epoch, step_of_epoch). Images that the cache's maker left out are
+ * left out here too. LD_ERR_MISMATCH if nothing is left. */
 struct ld_loader *ld_loader_start(const struct ld_loader_plan *plan,
                                   int64_t epoch, int64_t step_of_epoch,
                                   struct ld_err *err);
+void ld_loader_stop(struct ld_loader *loader); /* NULL is fine */
 int64_t ld_loader_steps_per_epoch(const struct ld_loader *loader);
 
-/* Borrowed until the next call. NULL with the loader's first failure. */
+/* Borrowed until the next call. NULL with the first failure: an image that
+ * cannot be read, a view that the cache lacks, rows that are not those of the
+ * annotations (LD_ERR_MISMATCH). */
 const struct ld_batch *ld_loader_next(struct ld_loader *loader,
                                       struct ld_err *err);
-void ld_loader_stop(struct ld_loader *loader); /* NULL is fine */
 
 /* Seconds that ld_loader_next has waited in all. */
 double ld_loader_waited(const struct ld_loader *loader);

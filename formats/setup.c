@@ -1,0 +1,125 @@
+#include "formats/setup.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool ld_settings_add(struct ld_settings *settings, const char *prefix,
+                     const char *value, struct ld_arena *arena,
+                     struct ld_err *err)
+{
+    size_t len = strlen(prefix) + strlen(value);
+    char *item = ld_arena_new(arena, len + 1, 1, err);
+
+    if (!item)
+        return false;
+    if (settings->n == sizeof(settings->items) / sizeof(settings->items[0]))
+        return ld_fail(err, LD_ERR_USAGE, "--set: more than %d settings",
+                       settings->n);
+    snprintf(item, len + 1, "%s%s", prefix, value);
+    settings->items[settings->n++] = item;
+    return true;
+}
+
+bool ld_settings_apply(const struct ld_settings *settings,
+                       struct ld_config *config, struct ld_arena *arena,
+                       struct ld_err *err)
+{
+    for (int i = 0; i < settings->n; i++)
+        if (!ld_config_set(config, settings->items[i], arena, err))
+            return false;
+    return true;
+}
+
+struct ld_dataset *ld_setup_dataset(const struct ld_config *config,
+                                    enum ld_split split, struct ld_err *err)
+{
+    bool train = split == LD_SPLIT_TRAIN;
+    struct ld_dataset_source source = {
+        .kind = (enum ld_dataset_kind)config->data.format,
+        .annotations = train ? config->data.train : config->data.val,
+        .images = train ? config->data.train_images : config->data.val_images,
+        .split = train ? config->data.train_split : config->data.val_split,
+        .class_names = config->data.classes.items,
+        .n_classes = config->data.classes.n,
+    };
+    const char *key = train ? "data.train" : "data.val";
+
+    if (!source.annotations[0]) {
+        ld_fail(err, LD_ERR_USAGE, "%s: not set: expected %s", key,
+                source.kind == LD_DATASET_COCO
+                    ? "a COCO instances JSON"
+                    : "a folder with Annotations, ImageSets and JPEGImages");
+        return NULL;
+    }
+    return ld_dataset_read(&source, err);
+}
+
+bool ld_setup_model(const struct ld_checkpoint *checkpoint, const char *path,
+                    struct ld_model *model, struct ld_config *config,
+                    struct ld_arena *arena, struct ld_err *err)
+{
+    struct ld_config own;
+
+    if (!ld_config_default(&own, arena, err) ||
+        !ld_config_parse(&own, checkpoint->config, path, arena, err))
+        return false;
+    *model = own.model;
+    model->n_classes = checkpoint->n_classes;
+    if (config)
+        *config = own;
+    return true;
+}
+
+void ld_setup_model_text(const struct ld_model *model, char out[160])
+{
+    snprintf(out, 160,
+             "GFL R-%d, width %d, FPN %d, head %d x GN %d, %d classes, "
+             "%d bins",
+             model->depth, model->width, model->fpn_channels, model->head_convs,
+             model->gn_groups, model->n_classes, model->reg_max + 1);
+}
+
+bool ld_setup_same_classes(const struct ld_checkpoint *checkpoint,
+                           const char *path, const struct ld_dataset *set,
+                           struct ld_err *err)
+{
+    if (checkpoint->n_classes != set->n_classes)
+        return ld_fail(err, LD_ERR_MISMATCH,
+                       "%s: has %d classes, the data set has %d", path,
+                       checkpoint->n_classes, set->n_classes);
+    for (int i = 0; i < set->n_classes; i++)
+        if (strcmp(checkpoint->class_names[i], set->class_names[i]) != 0)
+            return ld_fail(err, LD_ERR_MISMATCH,
+                           "%s: class %d is '%s', in the data set it is '%s'",
+                           path, i, checkpoint->class_names[i],
+                           set->class_names[i]);
+    return true;
+}
+
+struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
+                                     const struct ld_dataset *set,
+                                     char assigner[32])
+{
+    struct ld_shard_facts facts = {
+        .format = LD_SHARD_FORMAT,
+        .program = "ld-cache " LD_VERSION,
+        .annotations_sha256 = set->sha256,
+        .class_names = set->class_names,
+        .n_classes = set->n_classes,
+        .reg_max = config->model.reg_max,
+        .long_edge = config->view.long_edge,
+        .short_edge = config->view.short_edge,
+        .divisor = config->view.divisor,
+        .assigner = assigner,
+        .vlr_mode = config->assign.vlr_mode == LD_VLR_CODE ? "code" : "diou",
+        .vlr_gamma = config->assign.vlr_gamma,
+        .vlr_exclude_main = config->assign.vlr_exclude_main,
+        .all_classes = config->loss.vlr_kd > 0,
+        .storage = (enum ld_storage)config->cache.storage,
+    };
+
+    memcpy(facts.mean, config->view.mean, sizeof(facts.mean));
+    memcpy(facts.std, config->view.std, sizeof(facts.std));
+    snprintf(assigner, 32, "ATSS topk %d", config->assign.topk);
+    return facts;
+}

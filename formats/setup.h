@@ -1,0 +1,50 @@
+/* setup.h - from a config to the things it names; shared by every command. */
+#pragma once
+
+#include "formats/checkpoint.h"
+#include "formats/config.h"
+#include "formats/dataset.h"
+#include "formats/shard.h"
+
+/* key=value settings of a command line, in order. */
+struct ld_settings {
+    const char *items[64];
+    int n;
+};
+
+/* Adds `prefix` followed by `value`: ("", "train.lr=0.01"), ("device=", "cpu").
+ * The text is the arena's. */
+bool ld_settings_add(struct ld_settings *settings, const char *prefix,
+                     const char *value, struct ld_arena *arena,
+                     struct ld_err *err);
+bool ld_settings_apply(const struct ld_settings *settings,
+                       struct ld_config *config, struct ld_arena *arena,
+                       struct ld_err *err);
+
+enum ld_split { LD_SPLIT_TRAIN, LD_SPLIT_VAL };
+
+/* Reads the annotations that data.train or data.val names. LD_ERR_USAGE if the
+ * config names none. */
+struct ld_dataset *ld_setup_dataset(const struct ld_config *config,
+                                    enum ld_split split, struct ld_err *err);
+
+/* The model that a checkpoint holds: its config's model.*, its classes. Also
+ * gives its whole config, unless `config` is NULL. `path` is for errors. */
+bool ld_setup_model(const struct ld_checkpoint *checkpoint, const char *path,
+                    struct ld_model *model, struct ld_config *config,
+                    struct ld_arena *arena, struct ld_err *err);
+
+/* "GFL R-101, width 64, FPN 256, head 4x GN 32, 80 classes, 17 bins". */
+void ld_setup_model_text(const struct ld_model *model, char out[160]);
+
+/* True if a checkpoint's classes are those of the data set, in order.
+ * LD_ERR_MISMATCH names the first that differs. */
+bool ld_setup_same_classes(const struct ld_checkpoint *checkpoint,
+                           const char *path, const struct ld_dataset *set,
+                           struct ld_err *err);
+
+/* What a cache for this run must say of itself. teacher_sha256 and the measured
+ * fields are left empty. Strings are borrowed from the arguments. */
+struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
+                                     const struct ld_dataset *set,
+                                     char assigner[32]);

@@ -1,0 +1,403 @@
+#include "trainer/loader.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "kernels/base/progress.h"
+#include "kernels/base/rng.h"
+
+enum { MAX_THREADS = 64 };
+
+enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_READY };
+
+/* One batch under way. Batch number i lives in slot i % n_slots. */
+struct slot {
+    enum slot_state state;
+    struct ld_batch batch;
+    struct ld_arena arena; /* everything of the batch but the pixels */
+    struct ld_buf pixels, scratch;
+    struct ld_image *decoded; /* (N) the arena's; freed when drawn */
+    struct ld_err err;
+};
+
+struct ld_loader {
+    struct ld_loader_plan plan;
+    int32_t *usable; /* (n_usable) samples that are trained on */
+    int32_t n_usable;
+    int64_t steps_per_epoch;
+    int32_t *order; /* (n_usable * repeat) of order_epoch */
+    int64_t order_epoch;
+    struct slot *slots;
+    int n_slots;
+    pthread_t threads[MAX_THREADS];
+    int n_started;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    int64_t next_made, next_given; /* batch numbers since epoch 0 */
+    bool holding;                  /* the caller holds batch next_given - 1 */
+    bool stopping;
+    double waited;
+};
+
+/* ---- one image ---- */
+
+static bool read_boxes(const struct ld_loader_plan *plan, struct slot *slot,
+                       const struct ld_image *picture,
+                       struct ld_batch_image *image)
+{
+    const struct ld_sample *sample = image->sample;
+    const struct ld_object *objects = plan->set->objects + sample->first_object;
+    size_t n = (size_t)sample->n_objects;
+    struct ld_box *boxes =
+        ld_arena_new(&slot->arena, n, sizeof(*boxes), &slot->err);
+    int32_t *labels =
+        ld_arena_new(&slot->arena, n, sizeof(*labels), &slot->err);
+
+    if (!boxes || !labels)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!objects[i].trained)
+            continue;
+        boxes[image->n_boxes] =
+            ld_view_box(&image->view, picture->H, picture->W, objects[i].box);
+        labels[image->n_boxes++] = objects[i].class_index;
+    }
+    image->boxes = boxes;
+    image->labels = labels;
+    return true;
+}
+
+static bool same_rows(const struct ld_assignment *a, const struct ld_record *r)
+{
+    if (a->n_rows != r->n_rows)
+        return false;
+    for (int i = 0; i < a->n_rows; i++)
+        if (a->rows[i].location != r->location[i] ||
+            a->rows[i].kind != r->kind[i])
+            return false;
+    return true;
+}
+
+static bool read_record(const struct ld_loader_plan *plan, struct slot *slot,
+                        struct ld_batch_image *image)
+{
+    const struct ld_view *view = &image->view;
+    const struct ld_shard *shard;
+    int index;
+
+    if (!ld_cache_find(plan->cache, image->sample->id, view->flipped, &shard,
+                       &index))
+        return ld_fail(&slot->err, LD_ERR_MISMATCH,
+                       "the cache lacks image %lld (%s), %s view",
+                       (long long)image->sample->id, image->sample->name,
+                       view->flipped ? "mirrored" : "plain");
+    if (!ld_shard_read(shard, index, &slot->arena, &image->record, &slot->err))
+        return false;
+    if (image->record.view.H != view->H || image->record.view.W != view->W)
+        return ld_fail(&slot->err, LD_ERR_MISMATCH,
+                       "image %lld (%s): the cache saw it at %d x %d pixels, "
+                       "now it is %d x %d",
+                       (long long)image->sample->id, image->sample->name,
+                       image->record.view.W, image->record.view.H, view->W,
+                       view->H);
+    if (!same_rows(&image->assignment, &image->record))
+        return ld_fail(&slot->err, LD_ERR_MISMATCH,
+                       "image %lld (%s): the cache's %d rows are not the %d "
+                       "rows of its annotations: cache it again",
+                       (long long)image->sample->id, image->sample->name,
+                       image->record.n_rows, image->assignment.n_rows);
+    return true;
+}
+
+static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
+                       struct ld_batch_image *image, bool flipped,
+                       struct ld_image *picture)
+{
+    const struct ld_sample *sample = image->sample;
+    struct ld_grid grid;
+    char path[4096];
+
+    if (!ld_dataset_path(plan->set, sample, path, &slot->err) ||
+        !ld_image_read(path, picture, &slot->err))
+        return false;
+    if ((sample->H && sample->H != picture->H) ||
+        (sample->W && sample->W != picture->W))
+        return ld_fail(&slot->err, LD_ERR_FORMAT,
+                       "%s: is %d x %d pixels, its annotation says %d x %d",
+                       path, picture->W, picture->H, sample->W, sample->H);
+
+    image->view = ld_view_of(&plan->view, picture->H, picture->W, flipped);
+    grid = ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W);
+    return read_boxes(plan, slot, picture, image) &&
+           ld_assign(&image->assignment, &grid, image->boxes, image->n_boxes,
+                     &plan->assign, &slot->arena, &slot->err) &&
+           (!plan->cache || read_record(plan, slot, image));
+}
+
+/* ---- one batch ---- */
+
+static bool draw_pixels(const struct ld_loader_plan *plan, struct slot *slot)
+{
+    struct ld_batch *batch = &slot->batch;
+    size_t size;
+
+    for (int i = 0; i < batch->N; i++) {
+        const struct ld_view *view = &batch->images[i].view;
+
+        batch->H = view->canvas_H > batch->H ? view->canvas_H : batch->H;
+        batch->W = view->canvas_W > batch->W ? view->canvas_W : batch->W;
+    }
+    size = 3 * (size_t)batch->H * (size_t)batch->W;
+    slot->pixels.len = 0;
+    ld_buf_put(&slot->pixels, NULL, (size_t)batch->N * size * sizeof(float));
+    if (!ld_buf_ok(&slot->pixels, &slot->err))
+        return false;
+
+    batch->pixels = (float *)(void *)slot->pixels.data;
+    for (int i = 0; i < batch->N; i++)
+        if (!ld_view_pixels(&batch->images[i].view, &plan->view,
+                            &slot->decoded[i], batch->pixels + (size_t)i * size,
+                            batch->H, batch->W, &slot->scratch, &slot->err))
+            return false;
+    return true;
+}
+
+/* The sample and the flip of place `i` of a batch. */
+static const struct ld_sample *sample_at(const struct ld_loader *loader,
+                                         const int32_t *places, int i,
+                                         int64_t epoch, bool *flipped)
+{
+    const struct ld_loader_plan *plan = &loader->plan;
+    int32_t place = places[i];
+
+    *flipped =
+        plan->flip &&
+        ld_rng_hash(plan->seed + 1, (uint64_t)epoch, (uint64_t)place) % 2;
+    return &plan->set->samples[loader->usable[place % loader->n_usable]];
+}
+
+static void make_batch(const struct ld_loader *loader, struct slot *slot,
+                       const int32_t *places)
+{
+    struct ld_batch *batch = &slot->batch;
+    size_t N = (size_t)batch->N;
+    bool ok = true, flipped;
+
+    batch->images =
+        ld_arena_new(&slot->arena, N, sizeof(*batch->images), &slot->err);
+    slot->decoded =
+        ld_arena_new(&slot->arena, N, sizeof(*slot->decoded), &slot->err);
+    if (!batch->images || !slot->decoded)
+        return;
+    for (int i = 0; ok && i < batch->N; i++) {
+        struct ld_batch_image *image = &batch->images[i];
+
+        image->sample = sample_at(loader, places, i, batch->epoch, &flipped);
+        ok = read_image(&loader->plan, slot, image, flipped, &slot->decoded[i]);
+    }
+    if (ok)
+        draw_pixels(&loader->plan, slot);
+    for (int i = 0; i < batch->N; i++)
+        ld_image_free(&slot->decoded[i]);
+}
+
+/* ---- threads ---- */
+
+/* Places of batch `number`, wrapped at the end of the epoch so that every batch
+ * is full. Called with the mutex held. */
+static void choose_places(struct ld_loader *loader, int64_t number,
+                          int32_t *places)
+{
+    int32_t n = loader->n_usable * loader->plan.repeat;
+    int64_t epoch = number / loader->steps_per_epoch;
+    int64_t first = number % loader->steps_per_epoch * loader->plan.batch;
+
+    if (epoch != loader->order_epoch) {
+        ld_rng_permutation(loader->plan.seed, (uint64_t)epoch, loader->order,
+                           n);
+        loader->order_epoch = epoch;
+    }
+    for (int i = 0; i < loader->plan.batch; i++)
+        places[i] = loader->order[(first + i) % n];
+}
+
+/* Waits for a free slot whose turn it is, and takes it. NULL: stop. */
+static struct slot *take_slot(struct ld_loader *loader, int32_t *places)
+{
+    struct slot *slot;
+
+    pthread_mutex_lock(&loader->mutex);
+    for (;;) {
+        slot = &loader->slots[loader->next_made % loader->n_slots];
+        if (loader->stopping || slot->state == SLOT_FREE)
+            break;
+        pthread_cond_wait(&loader->changed, &loader->mutex);
+    }
+    if (loader->stopping) {
+        slot = NULL;
+    } else {
+        slot->state = SLOT_TAKEN;
+        ld_arena_clear(&slot->arena);
+        slot->batch = (struct ld_batch){
+            .epoch = loader->next_made / loader->steps_per_epoch,
+            .step_of_epoch = loader->next_made % loader->steps_per_epoch,
+            .N = loader->plan.batch};
+        choose_places(loader, loader->next_made++, places);
+    }
+    pthread_mutex_unlock(&loader->mutex);
+    return slot;
+}
+
+static void *work(void *argument)
+{
+    struct ld_loader *loader = argument;
+    struct ld_err err = {0};
+    int32_t *places = ld_new((size_t)loader->plan.batch, sizeof(*places), &err);
+    struct slot *slot;
+
+    while ((slot = take_slot(loader, places))) {
+        if (places)
+            make_batch(loader, slot, places);
+        else
+            slot->err = err;
+        pthread_mutex_lock(&loader->mutex);
+        slot->state = SLOT_READY;
+        pthread_cond_broadcast(&loader->changed);
+        pthread_mutex_unlock(&loader->mutex);
+    }
+    ld_delete(places);
+    return NULL;
+}
+
+/* ---- the caller's side ---- */
+
+static bool choose_usable(struct ld_loader *loader, struct ld_err *err)
+{
+    const struct ld_loader_plan *plan = &loader->plan;
+
+    loader->usable =
+        ld_new((size_t)plan->set->n_samples, sizeof(*loader->usable), err);
+    if (!loader->usable)
+        return false;
+    for (int32_t i = 0; i < plan->set->n_samples; i++) {
+        const struct ld_sample *sample = &plan->set->samples[i];
+
+        if (sample->trained &&
+            !(plan->cache && ld_cache_skipped(plan->cache, sample->id)))
+            loader->usable[loader->n_usable++] = i;
+    }
+    if (loader->n_usable == 0)
+        return ld_fail(err, LD_ERR_MISMATCH,
+                       "no image with an object to train on");
+
+    loader->order = ld_new((size_t)loader->n_usable * (size_t)plan->repeat,
+                           sizeof(*loader->order), err);
+    loader->steps_per_epoch =
+        ((int64_t)loader->n_usable * plan->repeat - 1) / plan->batch + 1;
+    return loader->order != NULL;
+}
+
+static bool start_threads(struct ld_loader *loader, struct ld_err *err)
+{
+    int n = loader->plan.n_threads;
+
+    n = n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
+    loader->n_slots = n + 1;
+    loader->slots =
+        ld_new((size_t)loader->n_slots, sizeof(*loader->slots), err);
+    if (!loader->slots)
+        return false;
+    for (int i = 0; i < loader->n_slots; i++) {
+        loader->slots[i].pixels.max = (size_t)1 << 40;
+        loader->slots[i].scratch.max = (size_t)1 << 32;
+    }
+    for (; loader->n_started < n; loader->n_started++)
+        if (pthread_create(&loader->threads[loader->n_started], NULL, work,
+                           loader) != 0)
+            return ld_fail(err, LD_ERR_MEMORY, "cannot start a loader thread");
+    return true;
+}
+
+struct ld_loader *ld_loader_start(const struct ld_loader_plan *plan,
+                                  int64_t epoch, int64_t step_of_epoch,
+                                  struct ld_err *err)
+{
+    struct ld_loader *loader = ld_new(1, sizeof(*loader), err);
+
+    if (!loader)
+        return NULL;
+    loader->plan = *plan;
+    loader->order_epoch = -1;
+    pthread_mutex_init(&loader->mutex, NULL);
+    pthread_cond_init(&loader->changed, NULL);
+    if (!choose_usable(loader, err)) {
+        ld_loader_stop(loader);
+        return NULL;
+    }
+    loader->next_made = epoch * loader->steps_per_epoch + step_of_epoch;
+    loader->next_given = loader->next_made;
+    if (!start_threads(loader, err)) {
+        ld_loader_stop(loader);
+        return NULL;
+    }
+    return loader;
+}
+
+void ld_loader_stop(struct ld_loader *loader)
+{
+    if (!loader)
+        return;
+    pthread_mutex_lock(&loader->mutex);
+    loader->stopping = true;
+    pthread_cond_broadcast(&loader->changed);
+    pthread_mutex_unlock(&loader->mutex);
+    for (int i = 0; i < loader->n_started; i++)
+        pthread_join(loader->threads[i], NULL);
+    for (int i = 0; loader->slots && i < loader->n_slots; i++) {
+        ld_arena_free(&loader->slots[i].arena);
+        ld_buf_free(&loader->slots[i].pixels);
+        ld_buf_free(&loader->slots[i].scratch);
+    }
+    pthread_cond_destroy(&loader->changed);
+    pthread_mutex_destroy(&loader->mutex);
+    ld_delete(loader->slots);
+    ld_delete(loader->order);
+    ld_delete(loader->usable);
+    ld_delete(loader);
+}
+
+int64_t ld_loader_steps_per_epoch(const struct ld_loader *loader)
+{
+    return loader->steps_per_epoch;
+}
+
+const struct ld_batch *ld_loader_next(struct ld_loader *loader,
+                                      struct ld_err *err)
+{
+    double begin = ld_seconds();
+    struct slot *slot;
+
+    pthread_mutex_lock(&loader->mutex);
+    if (loader->holding) {
+        slot = &loader->slots[(loader->next_given - 1) % loader->n_slots];
+        slot->state = SLOT_FREE;
+        pthread_cond_broadcast(&loader->changed);
+    }
+    loader->holding = true;
+    slot = &loader->slots[loader->next_given++ % loader->n_slots];
+    while (slot->state != SLOT_READY)
+        pthread_cond_wait(&loader->changed, &loader->mutex);
+    pthread_mutex_unlock(&loader->mutex);
+
+    loader->waited += ld_seconds() - begin;
+    if (slot->err.code != LD_OK) {
+        ld_fail(err, slot->err.code, "%s", slot->err.text);
+        return NULL;
+    }
+    return &slot->batch;
+}
+
+double ld_loader_waited(const struct ld_loader *loader)
+{
+    return loader->waited;
+}
