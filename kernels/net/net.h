@@ -36,6 +36,7 @@ struct ld_net;
 struct ld_net *ld_net_new(struct ld_device *dev, const struct ld_model *model,
                           enum ld_net_use use, struct ld_err *err);
 void ld_net_free(struct ld_net *net); /* NULL is fine */
+const struct ld_model *ld_net_model(const struct ld_net *net);
 
 /* As the reference: convolutions of the backbone Kaiming normal (fan out), the
  * gamma of each block's last BN zero; FPN Xavier uniform; head N(0, 0.01), bias

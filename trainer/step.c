@@ -1,0 +1,356 @@
+#include "trainer/step.h"
+
+#include <math.h>
+#include <string.h>
+
+/* What the losses read, on the host and on the device. The rows of all images
+ * of a batch stand one after the other. */
+struct targets {
+    int32_t *index, *label;
+    struct ld_box *box;
+    float *vlr, *teacher_box, *teacher_class;
+    uint8_t *valid;
+};
+
+struct ld_step {
+    struct ld_device *dev;
+    struct ld_net *student;
+    struct ld_teacher *teacher;
+    const struct ld_loss_rules *rules;
+    struct ld_model model; /* n_classes, reg_max */
+    struct ld_arena arena; /* one step's */
+    struct targets host, device;
+    float *weight; /* device (n_rows) */
+    int rows_room; /* rows that device arrays hold */
+    size_t valid_room;
+};
+
+/* ---- room on the device ---- */
+
+static void release_rows(struct ld_step *step)
+{
+    const struct ld_ops *ops = step->dev->ops;
+    struct targets *d = &step->device;
+
+    ops->release(step->dev, d->index);
+    ops->release(step->dev, d->label);
+    ops->release(step->dev, d->box);
+    ops->release(step->dev, d->vlr);
+    ops->release(step->dev, d->teacher_box);
+    ops->release(step->dev, d->teacher_class);
+    ops->release(step->dev, step->weight);
+    *d = (struct targets){.valid = d->valid};
+    step->weight = NULL;
+    step->rows_room = 0;
+}
+
+static bool make_rows(struct ld_step *step, int n_rows, struct ld_err *err)
+{
+    struct ld_device *dev = step->dev;
+    size_t n = (size_t)n_rows + (size_t)n_rows / 2 + 64;
+    size_t side = 4 * ((size_t)step->model.reg_max + 1);
+    size_t K = (size_t)step->model.n_classes;
+    struct targets *d = &step->device;
+
+    if (n_rows <= step->rows_room)
+        return true;
+    release_rows(step);
+    d->index = dev->ops->alloc(dev, n * sizeof(*d->index), err);
+    d->label = dev->ops->alloc(dev, n * sizeof(*d->label), err);
+    d->box = dev->ops->alloc(dev, n * sizeof(*d->box), err);
+    d->vlr = dev->ops->alloc(dev, n * sizeof(*d->vlr), err);
+    d->teacher_box = dev->ops->alloc(dev, n * side * sizeof(float), err);
+    d->teacher_class = dev->ops->alloc(dev, n * K * sizeof(float), err);
+    step->weight = dev->ops->alloc(dev, n * sizeof(float), err);
+    if (err->code != LD_OK)
+        return false;
+    step->rows_room = (int)n;
+    return true;
+}
+
+static bool make_valid(struct ld_step *step, size_t size, struct ld_err *err)
+{
+    struct ld_device *dev = step->dev;
+
+    if (size <= step->valid_room)
+        return true;
+    dev->ops->release(dev, step->device.valid);
+    step->valid_room = 0;
+    step->device.valid = dev->ops->alloc(dev, size, err);
+    if (!step->device.valid)
+        return false;
+    step->valid_room = size;
+    return true;
+}
+
+/* ---- targets on the host ---- */
+
+static bool make_host(struct ld_step *step, size_t n_rows, size_t n_places,
+                      struct ld_err *err)
+{
+    size_t side = 4 * ((size_t)step->model.reg_max + 1);
+    size_t K = (size_t)step->model.n_classes;
+    struct ld_arena *arena = &step->arena;
+    struct targets *h = &step->host;
+
+    h->index = ld_arena_new(arena, n_rows, sizeof(*h->index), err);
+    h->label = ld_arena_new(arena, n_rows, sizeof(*h->label), err);
+    h->box = ld_arena_new(arena, n_rows, sizeof(*h->box), err);
+    h->vlr = ld_arena_new(arena, n_rows, sizeof(*h->vlr), err);
+    h->teacher_box = ld_arena_new(arena, n_rows * side, sizeof(float), err);
+    h->teacher_class = ld_arena_new(arena, n_rows * K, sizeof(float), err);
+    h->valid = ld_arena_new(arena, n_places, 1, err);
+    return err->code == LD_OK;
+}
+
+/* Rows of one image into the batch's arrays, from row `at` on. */
+static void place_rows(struct ld_step *step, const struct ld_batch_image *image,
+                       int first, const struct ld_grid *canvas, int at)
+{
+    const struct ld_assignment *assignment = &image->assignment;
+    struct ld_grid own =
+        ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W);
+    struct targets *h = &step->host;
+
+    for (int a = 0; a < own.start[own.n_levels]; a++)
+        h->valid[first + ld_grid_move(&own, a, canvas)] = 1;
+    for (int i = 0; i < assignment->n_rows; i++) {
+        const struct ld_row *row = &assignment->rows[i];
+        bool main = row->kind & LD_ROW_MAIN;
+
+        h->index[at + i] = first + ld_grid_move(&own, row->location, canvas);
+        h->label[at + i] = main ? image->labels[row->object] : -1;
+        if (main)
+            h->box[at + i] = image->boxes[row->object];
+        h->vlr[at + i] = row->vlr;
+    }
+}
+
+/* The teacher's logits of one image's rows; class rows come for the MAIN rows
+ * only, or for all, and are spread to the rows they belong to. */
+static void place_teacher(struct ld_step *step,
+                          const struct ld_assignment *assignment,
+                          const struct ld_teacher_rows *rows, int at)
+{
+    size_t side = 4 * ((size_t)step->model.reg_max + 1);
+    size_t K = (size_t)step->model.n_classes;
+    const float *from = rows->class_logits;
+    bool all = rows->n_main == rows->n_rows;
+
+    if (rows->n_rows == 0)
+        return;
+    memcpy(step->host.teacher_box + (size_t)at * side, rows->box_logits,
+           (size_t)rows->n_rows * side * sizeof(float));
+    for (int i = 0; i < assignment->n_rows; i++) {
+        if (!all && !(assignment->rows[i].kind & LD_ROW_MAIN))
+            continue;
+        memcpy(step->host.teacher_class + (size_t)(at + i) * K, from,
+               K * sizeof(float));
+        from += K;
+    }
+}
+
+/* The image's own canvas out of the batch's: the rest of it is zero. */
+static float *own_planes(struct ld_step *step, const struct ld_batch *batch,
+                         int i, struct ld_err *err)
+{
+    const struct ld_view *view = &batch->images[i].view;
+    size_t H = (size_t)view->canvas_H, W = (size_t)view->canvas_W;
+    const float *from =
+        batch->pixels + (size_t)i * 3 * (size_t)batch->H * (size_t)batch->W;
+    float *planes = ld_arena_new(&step->arena, 3 * H * W, sizeof(float), err);
+
+    for (size_t c = 0; planes && c < 3; c++)
+        for (size_t y = 0; y < H; y++)
+            memcpy(planes + (c * H + y) * W,
+                   from + (c * (size_t)batch->H + y) * (size_t)batch->W,
+                   W * sizeof(float));
+    return planes;
+}
+
+static bool resident_rows(struct ld_step *step, const struct ld_batch *batch,
+                          int i, struct ld_teacher_rows *rows,
+                          struct ld_err *err)
+{
+    const struct ld_batch_image *image = &batch->images[i];
+    float *planes = own_planes(step, batch, i, err);
+
+    return planes && ld_teacher_run(step->teacher, planes, image->view.canvas_H,
+                                    image->view.canvas_W, &image->assignment,
+                                    step->rules->vlr_kd > 0, rows, err);
+}
+
+static bool teacher_rows(struct ld_step *step, const struct ld_batch *batch,
+                         int i, int at, struct ld_err *err)
+{
+    const struct ld_record *record = &batch->images[i].record;
+    struct ld_teacher_rows rows = {
+        .n_rows = record->n_rows,
+        .n_main = record->n_main,
+        .box_logits = record->box_logits,
+        .class_logits = record->class_logits,
+    };
+
+    if (step->teacher && !resident_rows(step, batch, i, &rows, err))
+        return false;
+    place_teacher(step, &batch->images[i].assignment, &rows, at);
+    return true;
+}
+
+static bool has_teacher(const struct ld_step *step,
+                        const struct ld_batch *batch)
+{
+    bool cached = false;
+
+    for (int i = 0; i < batch->N; i++)
+        cached |= batch->images[i].record.box_logits != NULL;
+    return cached || step->teacher != NULL;
+}
+
+static bool fill_host(struct ld_step *step, const struct ld_batch *batch,
+                      struct ld_loss_batch *out, struct ld_err *err)
+{
+    bool teacher = has_teacher(step, batch);
+    int at = 0;
+
+    out->n_positive = 0;
+    for (int i = 0; i < batch->N; i++) {
+        const struct ld_batch_image *image = &batch->images[i];
+        int n_main = image->assignment.n_main;
+
+        place_rows(step, image, i * out->A, &out->grid, at);
+        if (teacher && !teacher_rows(step, batch, i, at, err))
+            return false;
+        out->n_positive += n_main > 1 ? n_main : 1;
+        at += image->assignment.n_rows;
+    }
+    return true;
+}
+
+static void upload_rows(struct ld_step *step, int n_rows, bool teacher)
+{
+    struct ld_device *dev = step->dev;
+    size_t n = (size_t)n_rows;
+    size_t side = 4 * ((size_t)step->model.reg_max + 1);
+    const struct targets *h = &step->host;
+    struct targets *d = &step->device;
+
+    dev->ops->upload(dev, d->index, h->index, n * sizeof(*h->index));
+    dev->ops->upload(dev, d->label, h->label, n * sizeof(*h->label));
+    dev->ops->upload(dev, d->box, h->box, n * sizeof(*h->box));
+    dev->ops->upload(dev, d->vlr, h->vlr, n * sizeof(*h->vlr));
+    if (!teacher)
+        return;
+    dev->ops->upload(dev, d->teacher_box, h->teacher_box,
+                     n * side * sizeof(float));
+    dev->ops->upload(dev, d->teacher_class, h->teacher_class,
+                     n * (size_t)step->model.n_classes * sizeof(float));
+}
+
+static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
+                         struct ld_loss_batch *out, struct ld_err *err)
+{
+    bool teacher = has_teacher(step, batch);
+    size_t n_places;
+    int n_rows = 0;
+
+    *out = (struct ld_loss_batch){.N = batch->N,
+                                  .K = step->model.n_classes,
+                                  .B = step->model.reg_max + 1,
+                                  .grid = ld_net_grid(step->student)};
+    out->A = out->grid.start[out->grid.n_levels];
+    n_places = (size_t)batch->N * (size_t)out->A;
+    for (int i = 0; i < batch->N; i++)
+        n_rows += batch->images[i].assignment.n_rows;
+
+    if (!make_host(step, (size_t)n_rows, n_places, err) ||
+        !fill_host(step, batch, out, err) || !make_rows(step, n_rows, err) ||
+        !make_valid(step, n_places, err))
+        return false;
+    upload_rows(step, n_rows, teacher);
+    step->dev->ops->upload(step->dev, step->device.valid, step->host.valid,
+                           n_places);
+
+    out->n_rows = n_rows;
+    out->index = step->device.index;
+    out->label = step->device.label;
+    out->box = step->device.box;
+    out->vlr = step->device.vlr;
+    out->valid = step->device.valid;
+    out->teacher_box = teacher ? step->device.teacher_box : NULL;
+    out->teacher_class = teacher ? step->device.teacher_class : NULL;
+    return true;
+}
+
+/* ---- the step ---- */
+
+static bool check_finite(const struct ld_loss_terms *terms, struct ld_err *err)
+{
+    for (int term = 0; term < LD_N_TERMS; term++)
+        if (!isfinite(ld_loss_term(terms, (enum ld_term)term)))
+            return ld_fail(err, LD_ERR_NUMBER,
+                           "%s is not finite: lower train.lr, lengthen "
+                           "train.warmup_steps, or check the annotations",
+                           ld_term_name((enum ld_term)term));
+    return true;
+}
+
+bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
+                      struct ld_loss_terms *terms, struct ld_err *err)
+{
+    struct ld_device *dev = step->dev;
+    struct ld_net *student = step->student;
+    size_t n_pixels =
+        3 * (size_t)batch->N * (size_t)batch->H * (size_t)batch->W;
+    struct ld_loss_batch targets;
+
+    ld_arena_clear(&step->arena);
+    if (!ld_net_resize(student, batch->N, batch->H, batch->W, err) ||
+        !make_targets(step, batch, &targets, err))
+        return false;
+
+    dev->ops->upload(dev, ld_net_input(student), batch->pixels,
+                     n_pixels * sizeof(float));
+    ld_net_forward(student);
+
+    targets.class_logits = ld_net_class_rows(student);
+    targets.box_logits = ld_net_box_rows(student);
+    targets.weight_sum =
+        dev->ops->loss_weights(dev, step->weight, &targets) + 1e-6;
+    dev->ops->loss_run(dev, terms, ld_net_class_rows_grad(student),
+                       ld_net_box_rows_grad(student), step->weight, &targets,
+                       step->rules);
+    if (!check_finite(terms, err))
+        return false;
+
+    ld_net_zero_grad(student);
+    ld_net_backward(student);
+    return dev->ops->sync(dev, err);
+}
+
+struct ld_step *ld_step_new(struct ld_device *dev, struct ld_net *student,
+                            struct ld_teacher *teacher,
+                            const struct ld_loss_rules *rules,
+                            struct ld_err *err)
+{
+    struct ld_step *step = ld_new(1, sizeof(*step), err);
+
+    if (!step)
+        return NULL;
+    step->dev = dev;
+    step->student = student;
+    step->teacher = teacher;
+    step->rules = rules;
+    step->model = *ld_net_model(student);
+    return step;
+}
+
+void ld_step_free(struct ld_step *step)
+{
+    if (!step)
+        return;
+    release_rows(step);
+    step->dev->ops->release(step->dev, step->device.valid);
+    ld_arena_free(&step->arena);
+    ld_delete(step);
+}

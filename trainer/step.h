@@ -1,0 +1,21 @@
+/* step.h - one training step: a batch in, losses out, parameters moved. */
+#pragma once
+
+#include "kernels/net/net.h"
+#include "kernels/net/teacher.h"
+#include "trainer/loader.h"
+
+struct ld_step;
+
+/* `teacher` is NULL unless it is resident. All are borrowed. */
+struct ld_step *ld_step_new(struct ld_device *dev, struct ld_net *student,
+                            struct ld_teacher *teacher,
+                            const struct ld_loss_rules *rules,
+                            struct ld_err *err);
+void ld_step_free(struct ld_step *step); /* NULL is fine */
+
+/* Forward, losses, backward: leaves the gradients in the student's parameters
+ * (zeroed first) and moves nothing. LD_ERR_NUMBER names the first term that is
+ * not finite. */
+bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
+                      struct ld_loss_terms *terms, struct ld_err *err);
