@@ -1,4 +1,5 @@
-/* coco_eval.h - COCO's twelve numbers, as pycocotools computes them for boxes. */
+/* coco_eval.h - COCO's twelve numbers, as pycocotools computes them for boxes.
+ */
 #pragma once
 
 #include "formats/dataset.h"
@@ -28,13 +29,16 @@ enum {
 };
 
 struct ld_coco_result {
-    double value[LD_COCO_N];     /* 0 to 1; -1 where there is no object */
-    double *class_ap;            /* (n_classes) AP, the arena's; -1 */
+    double value[LD_COCO_N]; /* 0 to 1; -1 where there is no object */
+    double *class_ap;        /* (n_classes), the arena's; -1 likewise */
+    double *class_ap50;      /* (n_classes), the arena's; -1 likewise */
 };
 
-/* Areas all, < 32^2, 32^2 to 96^2, above, by the annotation's `area`; IoU .50
- * to .95; 101 recall points; at most 1, 10, 100 detections an image. Images
- * without detections must be in `images` too. */
+/* Areas all, to 32^2, 32^2 to 96^2, above, by the annotation's `area`; IoU .50
+ * to .95; 101 recall points; at most 1, 10, 100 detections an image and class.
+ * Only the samples in `images` count, each of which stands there once: one
+ * without detections must be there too. Equal scores rank by sample, then as
+ * given. Numbers are stock pycocotools' (spec inference 4). */
 bool ld_coco_eval(struct ld_coco_result *out, const struct ld_dataset *set,
                   const struct ld_image_detections *images, int n_images,
                   struct ld_arena *arena, struct ld_err *err);
