@@ -45,6 +45,14 @@ bool ld_h5_fail(struct ld_err *err, enum ld_code code, const char *path,
 
 /* ---- files ---- */
 
+/* libhdf5 1.10.8 crashes when, at exit, it closes a file once more that a full
+ * disk kept it from closing. We close everything ourselves. */
+static void start_quietly(void)
+{
+    H5dont_atexit();
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+}
+
 static hid_t access_without_locks(void)
 {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
@@ -58,7 +66,7 @@ hid_t ld_h5_create(const char *path, struct ld_err *err)
 {
     hid_t access, creation, file = -1;
 
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    start_quietly();
     access = access_without_locks();
     creation = H5Pcreate(H5P_FILE_CREATE);
     if (access >= 0 && creation >= 0 &&
@@ -75,7 +83,7 @@ hid_t ld_h5_open(const char *path, struct ld_err *err)
 {
     hid_t access, file;
 
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    start_quietly();
     access = access_without_locks();
     file = H5Fopen(path, H5F_ACC_RDONLY, access);
     if (file < 0)

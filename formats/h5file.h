@@ -3,7 +3,8 @@
  * Every file of ours begins with a user block of LD_SEAL_BYTES, where
  * formats/seal.h puts its checksums. Files are opened without file locks, which
  * network file systems often refuse, and carry no times, so that equal content
- * gives equal bytes. Identifiers are HDF5's: below zero is a failure. */
+ * gives equal bytes. Identifiers are HDF5's: below zero is a failure. HDF5
+ * closes nothing at exit: with a full disk it would crash. */
 #pragma once
 
 #include <hdf5.h>
