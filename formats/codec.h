@@ -10,23 +10,36 @@
 
 enum ld_storage { LD_STORAGE_FP32, LD_STORAGE_FP16 };
 
-size_t ld_codec_bytes(enum ld_storage storage); /* of one number: 4 or 2 */
+size_t ld_codec_bytes(enum ld_storage storage);     /* of one number: 4 or 2 */
 const char *ld_codec_name(enum ld_storage storage); /* "fp32", "fp16" */
 
-/* count numbers; finite logits beyond fp16's range become its largest. */
+/* count numbers, in the byte order of the machine. fp16 is IEEE binary16,
+ * rounded to nearest even; finite numbers beyond its range become its largest
+ * (65504), infinities and NaN stay what they are. */
 void ld_codec_encode(enum ld_storage storage, void *out, const float *in,
                      size_t count);
 void ld_codec_decode(enum ld_storage storage, float *out, const void *in,
                      size_t count);
 
-/* What storing loses, as the losses feel it. `exact` and `stored` are rows of
- * `width` logits (B of a side at temperature T, or K classes at T). The
- * gradient of KL at temperature T against a student s is p_s - p_t, so its
- * error is the change of p_t; relative to a student that agrees with nothing
- * (uniform: "early"), and to one at a tenth of that distance ("late"). */
+/* What storing loses, as a loss feels it. The gradient of T^2 * KL(teacher ||
+ * student) at temperature T is, but for a factor, p_s - p_t: the softmaxes at T
+ * of student and teacher (spec losses 5, 6). So a changed teacher changes the
+ * gradient by p_t - p_t', whoever the student is; relative to the gradient
+ * itself the error depends on how far off the student still is. Two students
+ * stand for a whole training: "early" agrees with nothing (p_s uniform), "late"
+ * has come nine tenths of the way (p_s - p_t is a tenth of early's). */
 struct ld_codec_error {
-    double change, early; /* sums of squares */
-    double largest;       /* largest |stored - exact| of a logit */
+    double change;  /* sum over rows of |p_t - p_t'|^2 */
+    double early;   /* sum over rows of |uniform - p_t|^2 */
+    double largest; /* largest |stored - exact| of a logit */
 };
+
+/* Adds n_rows rows of `width` logits: the B bins of a side at T = 10 for LD, K
+ * classes at T = 2 for KD. `stored` is what a reader will decode. */
 void ld_codec_measure(struct ld_codec_error *sum, const float *exact,
                       const float *stored, size_t n_rows, int width, float T);
+
+/* |error of the gradient| / |gradient|, over all rows added; 0 without rows,
+ * or where every teacher's distribution is uniform. */
+double ld_codec_error_early(const struct ld_codec_error *sum);
+double ld_codec_error_late(const struct ld_codec_error *sum);
