@@ -1,0 +1,316 @@
+#include "kernels/cpu/loss_cpu.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/parallel.h"
+#include "kernels/cpu/loss_terms.h"
+
+/* The batch's locations are cut into at most this many pieces. Each adds up its
+ * own terms, and the pieces are added in order. */
+enum { MAX_PIECES = 256, MIN_PIECE = 64 };
+
+/* What one loss_run needs everywhere. */
+struct loss_job {
+    const struct ld_loss_batch *batch;
+    const struct ld_loss_rules *rules;
+    const float *weight;
+    float *d_class, *d_box;
+    float qfl;      /* factor of a QFL gradient */
+    double ld, vlr; /* factors of a side's KL, but for w and v */
+    double n_main[LD_MAX_LEVELS], n_vlr[LD_MAX_LEVELS]; /* rows of a level */
+    size_t grain;                                       /* locations a piece */
+    struct ld_loss_terms piece[MAX_PIECES];
+};
+
+/* One row: where it stands and what is its own. */
+struct loss_row {
+    int i, level;
+    const float *z, *r; /* (K) class logits, (4, B) box logits */
+    float *dz, *dr;
+};
+
+static float largest_sigmoid(const float *logits, int K)
+{
+    float top = logits[0];
+
+    for (int k = 0; k < K; k++) {
+        if (isnan(logits[k]))
+            return logits[k];
+        top = logits[k] > top ? logits[k] : top;
+    }
+    return 1 / (1 + expf(-top));
+}
+
+double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
+                           const struct ld_loss_batch *batch)
+{
+    double sum = 0;
+
+    (void)dev;
+    for (int i = 0; i < batch->n_rows; i++) {
+        size_t at = (size_t)batch->index[i];
+
+        weight[i] = 0;
+        if (batch->label[i] >= 0 && batch->valid[at])
+            weight[i] =
+                largest_sigmoid(batch->class_logits + at * batch->K, batch->K);
+        sum += (double)weight[i];
+    }
+    return sum;
+}
+
+/* ---- a positive row ---- */
+
+static double box_loss(double g[4], const struct ld_loss_rules *rules,
+                       const double box[4], const double target[4])
+{
+    if (rules->box_loss == LD_BOX_CIOU)
+        return ld_cpu_ciou(g, box, target);
+    return ld_cpu_giou(g, box, target);
+}
+
+static struct ld_box rounded(const double b[4])
+{
+    return (struct ld_box){(float)b[0], (float)b[1], (float)b[2], (float)b[3]};
+}
+
+/* Quality of the label's class: the background's share, which the sum over all
+ * classes holds, is exchanged for it. */
+static void row_quality(struct loss_job *job, struct ld_loss_terms *out,
+                        const struct loss_row *row, float quality)
+{
+    int label = job->batch->label[row->i];
+    float g, background;
+    double gain = ld_cpu_qfl(&g, row->z[label], quality) -
+                  ld_cpu_qfl(&background, row->z[label], 0);
+
+    out->value[LD_TERM_QFL][row->level] += gain;
+    row->dz[label] = job->qfl * g;
+}
+
+/* Wanted distance of a side, in strides, kept inside the last bin. */
+static float wanted(double distance, int B)
+{
+    float top = (float)(B - 1) - 0.1F;
+    float y = (float)distance;
+
+    return y < 0 ? 0 : y > top ? top : y;
+}
+
+/* QFL, box loss and DFL of a positive. Everything is in strides here. */
+static void row_detect(struct loss_job *job, struct ld_loss_terms *out,
+                       const struct loss_row *row)
+{
+    const struct ld_loss_batch *batch = job->batch;
+    static const int sign[4] = {-1, -1, 1, 1}; /* left, top, right, bottom */
+    int B = batch->B, location = batch->index[row->i] % batch->A;
+    float stride = (float)batch->grid.stride[row->level], x, y;
+    struct ld_box b = batch->box[row->i];
+    const double target[4] = {b.x0 / stride, b.y0 / stride, b.x1 / stride,
+                              b.y1 / stride};
+    double centre[4], box[4], g[4];
+    double w = (double)job->weight[row->i] / batch->weight_sum;
+    double c_dfl = job->rules->dfl * w / 4, c_box = job->rules->box * w;
+    struct ld_cpu_side side[4];
+
+    ld_grid_centre(&batch->grid, location, &x, &y);
+    for (int s = 0; s < 4; s++) {
+        centre[s] = (s % 2 == 0 ? x : y) / stride;
+        side[s] = ld_cpu_side_of(row->r + s * B, B);
+        box[s] = centre[s] + sign[s] * side[s].distance;
+    }
+    row_quality(job, out, row, ld_box_iou(rounded(box), rounded(target)));
+    out->value[LD_TERM_BOX][row->level] +=
+        c_box * box_loss(g, job->rules, box, target);
+    for (int s = 0; s < 4; s++) {
+        const float *r = row->r + s * B;
+        float want = wanted(sign[s] * (target[s] - centre[s]), B);
+
+        out->value[LD_TERM_DFL][row->level] +=
+            c_dfl * ld_cpu_dfl(r, &side[s], want);
+        ld_cpu_side_backward(row->dr + s * B, r, B, &side[s],
+                             c_box * sign[s] * g[s], c_dfl, want);
+    }
+}
+
+/* ---- rows with a teacher ---- */
+
+static void row_sides(struct loss_job *job, struct ld_loss_terms *out,
+                      const struct loss_row *row, enum ld_term term,
+                      double factor)
+{
+    int B = job->batch->B;
+    const float *teacher =
+        job->batch->teacher_box + (size_t)row->i * 4 * (size_t)B;
+    float T = term == LD_TERM_LD ? job->rules->ld_T : job->rules->vlr_T;
+
+    for (int s = 0; s < 4; s++)
+        out->value[term][row->level] +=
+            factor * ld_cpu_kl(row->dr + s * B, row->r + s * B, teacher + s * B,
+                               B, T, factor);
+}
+
+static void row_classes(struct loss_job *job, struct ld_loss_terms *out,
+                        const struct loss_row *row, enum ld_term term,
+                        double factor)
+{
+    int K = job->batch->K;
+    const float *teacher = job->batch->teacher_class + (size_t)row->i * K;
+
+    out->value[term][row->level] +=
+        factor *
+        ld_cpu_kl(row->dz, row->z, teacher, K, job->rules->kd_T, factor);
+}
+
+static void row_run(struct loss_job *job, struct ld_loss_terms *out, int i)
+{
+    const struct ld_loss_batch *batch = job->batch;
+    const struct ld_loss_rules *rules = job->rules;
+    size_t at = (size_t)batch->index[i];
+    size_t K = (size_t)batch->K, sides = 4 * (size_t)batch->B;
+    int level = ld_grid_level(&batch->grid, batch->index[i] % batch->A);
+    struct loss_row row = {i,
+                           level,
+                           batch->class_logits + at * K,
+                           batch->box_logits + at * sides,
+                           job->d_class + at * K,
+                           job->d_box + at * sides};
+    bool positive = batch->label[i] >= 0, valuable = batch->vlr[i] > 0;
+
+    if (positive)
+        row_detect(job, out, &row);
+    if (positive && batch->teacher_box && rules->ld > 0)
+        row_sides(job, out, &row, LD_TERM_LD, job->ld * job->weight[i]);
+    if (valuable && batch->teacher_box && rules->vlr > 0)
+        row_sides(job, out, &row, LD_TERM_VLR, job->vlr * batch->vlr[i]);
+    if (positive && batch->teacher_class && rules->kd > 0)
+        row_classes(job, out, &row, LD_TERM_KD, rules->kd / job->n_main[level]);
+    if (valuable && batch->teacher_class && rules->vlr_kd > 0)
+        row_classes(job, out, &row, LD_TERM_VLR_KD,
+                    rules->vlr_kd / job->n_vlr[level]);
+}
+
+/* ---- a piece of the batch ---- */
+
+/* QFL as if every location were background; 0 gradient where it is invalid. */
+static void piece_background(struct loss_job *job, struct ld_loss_terms *out,
+                             size_t begin, size_t end)
+{
+    const struct ld_loss_batch *batch = job->batch;
+    size_t A = (size_t)batch->A, K = (size_t)batch->K, stop;
+
+    for (size_t at = begin; at < end; at = stop) {
+        int level = ld_grid_level(&batch->grid, (int)(at % A));
+        size_t level_end = at - at % A + (size_t)batch->grid.start[level + 1];
+        bool valid = batch->valid[at];
+
+        for (stop = at + 1; stop < end && stop < level_end; stop++) {
+            if (batch->valid[stop] != valid)
+                break;
+        }
+        if (valid)
+            out->value[LD_TERM_QFL][level] += ld_cpu_qfl_background(
+                job->d_class + at * K, batch->class_logits + at * K,
+                (stop - at) * K, job->qfl);
+        else
+            memset(job->d_class + at * K, 0, (stop - at) * K * sizeof(float));
+    }
+}
+
+/* First row whose index is not below `location`. */
+static int first_row(const struct ld_loss_batch *batch, size_t location)
+{
+    int low = 0, high = batch->n_rows;
+
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+
+        if ((size_t)batch->index[middle] < location)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void piece_run(size_t begin, size_t end, void *task)
+{
+    struct loss_job *job = task;
+    const struct ld_loss_batch *batch = job->batch;
+    size_t sides = 4 * (size_t)batch->B;
+    struct ld_loss_terms out = {0};
+
+    memset(job->d_box + begin * sides, 0,
+           (end - begin) * sides * sizeof(float));
+    piece_background(job, &out, begin, end);
+    for (int i = first_row(batch, begin); i < batch->n_rows; i++) {
+        if ((size_t)batch->index[i] >= end)
+            break;
+        if (batch->valid[batch->index[i]])
+            row_run(job, &out, i);
+    }
+    for (int level = 0; level < LD_MAX_LEVELS; level++)
+        out.value[LD_TERM_QFL][level] *= job->rules->qfl / batch->n_positive;
+    job->piece[begin / job->grain] = out;
+}
+
+/* ---- the batch ---- */
+
+static double ld_factor(const struct ld_loss_batch *batch,
+                        const struct ld_loss_rules *rules)
+{
+    switch (rules->ld_norm) {
+    case LD_NORM_PER_IMAGE:
+        return rules->norm_images / batch->N;
+    case LD_NORM_AVG_FACTOR:
+        return 1 / batch->weight_sum;
+    default:
+        return 1;
+    }
+}
+
+static void count_rows(struct loss_job *job)
+{
+    const struct ld_loss_batch *batch = job->batch;
+
+    for (int i = 0; i < batch->n_rows; i++) {
+        int level = ld_grid_level(&batch->grid, batch->index[i] % batch->A);
+        int valid = batch->valid[batch->index[i]] != 0;
+
+        job->n_main[level] += valid && batch->label[i] >= 0;
+        job->n_vlr[level] += valid && batch->vlr[i] > 0;
+    }
+}
+
+void ld_cpu_loss_run(struct ld_device *dev, struct ld_loss_terms *out,
+                     float *d_class_logits, float *d_box_logits,
+                     const float *weight, const struct ld_loss_batch *batch,
+                     const struct ld_loss_rules *rules)
+{
+    size_t count = (size_t)batch->N * (size_t)batch->A;
+    size_t grain = (count + MAX_PIECES - 1) / MAX_PIECES;
+    double norm = ld_factor(batch, rules);
+    struct loss_job job = {
+        .batch = batch,
+        .rules = rules,
+        .weight = weight,
+        .d_class = d_class_logits,
+        .d_box = d_box_logits,
+        .qfl = (float)(rules->qfl / batch->n_positive),
+        .ld = rules->ld / 4 * norm,
+        .vlr = rules->vlr / 16 * norm,
+        .grain = grain < MIN_PIECE ? MIN_PIECE : grain,
+    };
+
+    (void)dev;
+    count_rows(&job);
+    ld_parallel(count, job.grain, piece_run, &job);
+    *out = (struct ld_loss_terms){0};
+    for (size_t p = 0; p < MAX_PIECES; p++) {
+        for (int term = 0; term < LD_N_TERMS; term++) {
+            for (int level = 0; level < LD_MAX_LEVELS; level++)
+                out->value[term][level] += job.piece[p].value[term][level];
+        }
+    }
+}
