@@ -53,7 +53,7 @@ struct ld_config {
         float lr, momentum, weight_decay;
         int warmup_steps;
         float warmup_ratio;
-        struct ld_config_list lr_steps; /* epochs */
+        int lr_steps[LD_MAX_LR_STEPS], n_lr_steps; /* epochs */
         int eval_every;                 /* epochs; 0: never */
         int save_every; /* steps inside an epoch; 0: each epoch only */
         int log_every;  /* steps */

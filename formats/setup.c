@@ -96,6 +96,21 @@ bool ld_setup_same_classes(const struct ld_checkpoint *checkpoint,
     return true;
 }
 
+bool ld_setup_teacher(const char *path, const struct ld_dataset *set,
+                      int student_reg_max, struct ld_checkpoint *checkpoint,
+                      struct ld_model *model, struct ld_arena *arena,
+                      struct ld_err *err)
+{
+    if (!ld_checkpoint_load(path, checkpoint, arena, err) ||
+        !ld_setup_model(checkpoint, path, model, NULL, arena, err) ||
+        !ld_setup_same_classes(checkpoint, path, set, err))
+        return false;
+    return model->reg_max == student_reg_max ||
+           ld_fail(err, LD_ERR_MISMATCH,
+                   "%s: model.reg_max is %d, the student's is %d", path,
+                   model->reg_max, student_reg_max);
+}
+
 struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
                                      const struct ld_dataset *set,
                                      char assigner[32])

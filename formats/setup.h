@@ -43,6 +43,13 @@ bool ld_setup_same_classes(const struct ld_checkpoint *checkpoint,
                            const char *path, const struct ld_dataset *set,
                            struct ld_err *err);
 
+/* Loads a checkpoint that is to teach: its classes are those of the data set,
+ * its bins those of the student, or LD_ERR_MISMATCH. */
+bool ld_setup_teacher(const char *path, const struct ld_dataset *set,
+                      int student_reg_max, struct ld_checkpoint *checkpoint,
+                      struct ld_model *model, struct ld_arena *arena,
+                      struct ld_err *err);
+
 /* What a cache for this run must say of itself. teacher_sha256 and the measured
  * fields are left empty. Strings are borrowed from the arguments. */
 struct ld_shard_facts ld_setup_facts(const struct ld_config *config,

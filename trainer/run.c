@@ -1,0 +1,95 @@
+#include "trainer/run.h"
+
+#include <string.h>
+
+bool ld_detector_open(struct ld_detector *out, struct ld_device *dev,
+                      const char *path, struct ld_err *err)
+{
+    struct ld_checkpoint checkpoint;
+
+    *out = (struct ld_detector){0};
+    if (!ld_checkpoint_load(path, &checkpoint, &out->arena, err) ||
+        !ld_setup_model(&checkpoint, path, &out->model, &out->config,
+                        &out->arena, err))
+        goto done;
+    out->class_names = checkpoint.class_names;
+    out->n_classes = checkpoint.n_classes;
+    out->epoch = checkpoint.epoch;
+    out->step = checkpoint.step;
+    out->net = ld_net_new(dev, &out->model, LD_NET_INFER, err);
+    if (out->net && ld_net_load(out->net, checkpoint.tensors,
+                                checkpoint.n_tensors, false, err))
+        return true;
+    ld_fail_in(err, path);
+
+done:
+    ld_detector_close(out);
+    return false;
+}
+
+void ld_detector_close(struct ld_detector *detector)
+{
+    ld_net_free(detector->net);
+    ld_arena_free(&detector->arena);
+    *detector = (struct ld_detector){0};
+}
+
+bool ld_run_read_params(struct ld_device *dev, struct ld_net *net,
+                        bool momentum, struct ld_tensor **tensors, int *n,
+                        struct ld_arena *arena, struct ld_err *err)
+{
+    int n_params, count = 0;
+    struct ld_param *params = ld_net_params(net, &n_params);
+    struct ld_tensor *out =
+        ld_arena_new(arena, (size_t)n_params, sizeof(*out), err);
+
+    for (int i = 0; out && i < n_params; i++) {
+        const float *from =
+            momentum ? params[i].momentum : params[i].value.data;
+        size_t size = ld_tensor_count(&params[i].value) * sizeof(float);
+
+        if (!from)
+            continue;
+        out[count] = params[i].value;
+        out[count].data = ld_arena_new(arena, size, 1, err);
+        if (!out[count].data)
+            return false;
+        dev->ops->download(dev, out[count++].data, from, size);
+    }
+    *tensors = out;
+    *n = count;
+    return out && dev->ops->sync(dev, err);
+}
+
+static const struct ld_tensor *find(const struct ld_tensor *tensors, int n,
+                                    const char *name)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(tensors[i].name, name) == 0)
+            return &tensors[i];
+    return NULL;
+}
+
+bool ld_run_write_momentum(struct ld_device *dev, struct ld_net *net,
+                           const struct ld_tensor *tensors, int n,
+                           struct ld_err *err)
+{
+    int n_params;
+    struct ld_param *params = ld_net_params(net, &n_params);
+
+    for (int i = 0; i < n_params; i++) {
+        const struct ld_tensor *value = &params[i].value;
+        const struct ld_tensor *from = find(tensors, n, value->name);
+
+        if (!params[i].momentum)
+            continue;
+        if (!from || ld_tensor_count(from) != ld_tensor_count(value))
+            return ld_fail(err, LD_ERR_MISMATCH,
+                           "no momentum of %s: trained with other "
+                           "model.frozen_stages?",
+                           value->name);
+        dev->ops->upload(dev, params[i].momentum, from->data,
+                         ld_tensor_count(value) * sizeof(float));
+    }
+    return dev->ops->sync(dev, err);
+}

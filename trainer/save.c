@@ -1,0 +1,127 @@
+#include "trainer/save.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/checkpoint.h"
+#include "formats/file.h"
+#include "formats/setup.h"
+#include "trainer/run.h"
+
+static const char LATEST[] = "latest.h5";
+
+/* OUT/latest.h5 becomes another name of `path`; at any moment it is the old
+ * file or the new one. */
+static bool link_latest(const char *out, const char *path, struct ld_err *err)
+{
+    char latest[4096], temporary[4096];
+
+    if (!ld_path_join(latest, out, LATEST, err) ||
+        !ld_file_temporary(latest, temporary, err))
+        return false;
+    unlink(temporary);
+    if (link(path, temporary) != 0)
+        return ld_fail(err, LD_ERR_IO, "%s: cannot link: %s", latest,
+                       strerror(errno));
+    return ld_file_publish(temporary, latest, err);
+}
+
+static bool write_checkpoint(const struct ld_saver *saver,
+                             const struct ld_place *place, const char *path,
+                             struct ld_err *err)
+{
+    struct ld_arena arena = {0};
+    struct ld_buf text = {.max = 1 << 24};
+    struct ld_checkpoint c = {.epoch = place->epoch,
+                              .step = place->step,
+                              .step_of_epoch = place->step_of_epoch,
+                              .class_names = saver->set->class_names,
+                              .n_classes = saver->set->n_classes};
+    bool ok;
+
+    ld_config_text(saver->config, &text);
+    ld_buf_put(&text, "", 1);
+    c.config = (const char *)text.data;
+    ok = ld_buf_ok(&text, err) &&
+         ld_run_read_params(saver->dev, saver->net, false, &c.tensors,
+                            &c.n_tensors, &arena, err) &&
+         ld_run_read_params(saver->dev, saver->net, true, &c.momentum,
+                            &c.n_momentum, &arena, err) &&
+         ld_checkpoint_save(path, &c, err);
+    ld_buf_free(&text);
+    ld_arena_free(&arena);
+    return ok;
+}
+
+bool ld_save(const struct ld_saver *saver, const struct ld_place *place,
+             struct ld_err *err)
+{
+    char name[64], path[4096];
+    bool whole = place->step_of_epoch == 0;
+
+    snprintf(name, sizeof(name), "epoch_%03lld.h5", (long long)place->epoch);
+    return ld_path_join(path, saver->out, whole ? name : LATEST, err) &&
+           write_checkpoint(saver, place, path, err) &&
+           (!whole || link_latest(saver->out, path, err));
+}
+
+/* What must not change when a run goes on, or its result would be of neither
+ * config. Epochs may be added. */
+static bool same_run(const struct ld_config *now, const struct ld_config *then,
+                     const char *path, struct ld_err *err)
+{
+    const char *key = NULL;
+
+    if (now->train.seed != then->train.seed)
+        key = "train.seed";
+    else if (now->train.batch != then->train.batch)
+        key = "train.batch";
+    else if (now->data.repeat != then->data.repeat)
+        key = "data.repeat";
+    else if (now->view_flip != then->view_flip)
+        key = "view.flip";
+    else if (now->teacher.source != then->teacher.source)
+        key = "teacher.source";
+    else if (memcmp(&now->view, &then->view, sizeof(now->view)) != 0)
+        key = "view.*";
+    return !key || ld_fail(err, LD_ERR_MISMATCH,
+                           "%s: was trained with another %s: resume with the "
+                           "same config, or train into another folder",
+                           path, key);
+}
+
+bool ld_save_resume(const struct ld_saver *saver, struct ld_place *place,
+                    struct ld_err *err)
+{
+    struct ld_arena arena = {0};
+    struct ld_checkpoint c;
+    struct ld_model model;
+    struct ld_config then;
+    char path[4096];
+    bool ok;
+
+    ok = ld_path_join(path, saver->out, LATEST, err) &&
+         ld_checkpoint_load(path, &c, &arena, err) &&
+         ld_setup_model(&c, path, &model, &then, &arena, err) &&
+         ld_setup_same_classes(&c, path, saver->set, err) &&
+         same_run(saver->config, &then, path, err) &&
+         (ld_net_load(saver->net, c.tensors, c.n_tensors, false, err) ||
+          ld_fail_in(err, path)) &&
+         (ld_run_write_momentum(saver->dev, saver->net, c.momentum,
+                                c.n_momentum, err) ||
+          ld_fail_in(err, path));
+    if (ok)
+        *place = (struct ld_place){c.epoch, c.step, c.step_of_epoch};
+    ld_arena_free(&arena);
+    return ok;
+}
+
+bool ld_save_exists(const char *out)
+{
+    struct ld_err ignored = {0};
+    char path[4096];
+
+    return ld_path_join(path, out, LATEST, &ignored) && access(path, F_OK) == 0;
+}
