@@ -1,8 +1,17 @@
 #include "kernels/box.h"
 
-#include <math.h>
-
 static const float EPS = 1e-6F; /* the reference clamps with max(), not + */
+
+/* fminf and fmaxf would be calls: they must choose the number beside a NaN. */
+static float smaller(float a, float b)
+{
+    return a < b ? a : b;
+}
+
+static float larger(float a, float b)
+{
+    return a > b ? a : b;
+}
 
 static float area(struct ld_box b)
 {
@@ -11,32 +20,32 @@ static float area(struct ld_box b)
 
 static float intersection(struct ld_box a, struct ld_box b)
 {
-    float w = fminf(a.x1, b.x1) - fmaxf(a.x0, b.x0);
-    float h = fminf(a.y1, b.y1) - fmaxf(a.y0, b.y0);
+    float w = smaller(a.x1, b.x1) - larger(a.x0, b.x0);
+    float h = smaller(a.y1, b.y1) - larger(a.y0, b.y0);
 
-    return fmaxf(w, 0) * fmaxf(h, 0);
+    return larger(w, 0) * larger(h, 0);
 }
 
 float ld_box_iou(struct ld_box a, struct ld_box b)
 {
     float inter = intersection(a, b);
 
-    return inter / fmaxf(area(a) + area(b) - inter, EPS);
+    return inter / larger(area(a) + area(b) - inter, EPS);
 }
 
 float ld_box_iof(struct ld_box a, struct ld_box b)
 {
-    return intersection(a, b) / fmaxf(area(a), EPS);
+    return intersection(a, b) / larger(area(a), EPS);
 }
 
 float ld_box_centre_gap(struct ld_box a, struct ld_box b)
 {
-    float w = fmaxf(a.x1, b.x1) - fminf(a.x0, b.x0);
-    float h = fmaxf(a.y1, b.y1) - fminf(a.y0, b.y0);
+    float w = larger(a.x1, b.x1) - smaller(a.x0, b.x0);
+    float h = larger(a.y1, b.y1) - smaller(a.y0, b.y0);
     float dx = (b.x0 + b.x1) - (a.x0 + a.x1);
     float dy = (b.y0 + b.y1) - (a.y0 + a.y1);
 
-    return (dx * dx / 4 + dy * dy / 4) / fmaxf(w * w + h * h, EPS);
+    return (dx * dx / 4 + dy * dy / 4) / larger(w * w + h * h, EPS);
 }
 
 struct ld_grid ld_grid_of_canvas(int H, int W)

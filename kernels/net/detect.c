@@ -1,0 +1,242 @@
+#include "kernels/net/detect.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+/* ---- the best of many, one by one ----
+ *
+ * A key holds a number to sort by above an item's 32-bit complement, so that
+ * the largest key is the best item and, of equals, the lowest. A heap gives
+ * the first few without sorting the rest. */
+
+struct heap {
+    uint64_t *key;
+    size_t n;
+};
+
+static uint64_t key_of(float value, uint32_t item)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof(bits));
+    bits = bits & 0x80000000U ? ~bits : bits | 0x80000000U; /* as floats */
+    return (uint64_t)bits << 32 | (uint32_t)~item;
+}
+
+static uint32_t key_item(uint64_t key)
+{
+    return ~(uint32_t)key;
+}
+
+static float key_value(uint64_t key)
+{
+    uint32_t bits = (uint32_t)(key >> 32);
+    float value;
+
+    bits = bits & 0x80000000U ? bits & 0x7FFFFFFFU : ~bits;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+static void heap_sink(struct heap *heap, size_t at)
+{
+    uint64_t moved = heap->key[at];
+
+    for (;;) {
+        size_t child = 2 * at + 1;
+
+        if (child >= heap->n)
+            break;
+        if (child + 1 < heap->n && heap->key[child + 1] > heap->key[child])
+            child++;
+        if (heap->key[child] <= moved)
+            break;
+        heap->key[at] = heap->key[child];
+        at = child;
+    }
+    heap->key[at] = moved;
+}
+
+static void heap_make(struct heap *heap)
+{
+    for (size_t at = heap->n / 2; at-- > 0;)
+        heap_sink(heap, at);
+}
+
+static uint64_t heap_take(struct heap *heap)
+{
+    uint64_t best = heap->key[0];
+
+    heap->key[0] = heap->key[--heap->n];
+    if (heap->n > 0)
+        heap_sink(heap, 0);
+    return best;
+}
+
+/* ---- the locations that go on ---- */
+
+struct places {
+    size_t n;
+    int32_t *location;  /* (n) */
+    struct ld_box *box; /* (n) pixels of the image file */
+};
+
+static float best_logit(const float *logits, int K)
+{
+    float best = logits[0];
+
+    for (int k = 1; k < K; k++)
+        best = logits[k] > best ? logits[k] : best;
+    return best;
+}
+
+/* All locations of a level in their order, or its `limit` best by score. */
+static bool places_add(struct places *places, const struct ld_detect_input *in,
+                       int level, int limit, struct ld_arena *arena,
+                       struct ld_err *err)
+{
+    int start = in->grid->start[level], end = in->grid->start[level + 1];
+    struct heap heap = {0};
+
+    if (end - start <= limit) {
+        for (int a = start; a < end; a++)
+            places->location[places->n++] = a;
+        return true;
+    }
+    heap.key =
+        ld_arena_new(arena, (size_t)(end - start), sizeof(*heap.key), err);
+    if (!heap.key)
+        return false;
+    for (int a = start; a < end; a++)
+        heap.key[heap.n++] =
+            key_of(best_logit(in->class_logits + (size_t)a * in->K, in->K), a);
+    heap_make(&heap);
+    for (int i = 0; i < limit; i++)
+        places->location[places->n++] = (int32_t)key_item(heap_take(&heap));
+    return true;
+}
+
+/* The expectation of softmax(logits) over the bins 0 .. B - 1. */
+static float integral(const float *logits, int B)
+{
+    float top = best_logit(logits, B), sum = 0, moment = 0;
+
+    for (int k = 0; k < B; k++) {
+        float e = expf(logits[k] - top);
+
+        sum += e;
+        moment += (float)k * e;
+    }
+    return moment / sum;
+}
+
+static float clipped(float x, int end)
+{
+    return x < 0 ? 0 : x > (float)end ? (float)end : x;
+}
+
+static struct ld_box decoded(const struct ld_detect_input *in, int location)
+{
+    const float *r = in->box_logits + (size_t)location * 4 * (size_t)in->B;
+    int level = ld_grid_level(in->grid, location);
+    float stride = (float)in->grid->stride[level], side[4], x, y;
+
+    for (int s = 0; s < 4; s++)
+        side[s] = integral(r + s * in->B, in->B) * stride;
+    ld_grid_centre(in->grid, location, &x, &y);
+    return (struct ld_box){clipped(x - side[0], in->W) / in->scale_x,
+                           clipped(y - side[1], in->H) / in->scale_y,
+                           clipped(x + side[2], in->W) / in->scale_x,
+                           clipped(y + side[3], in->H) / in->scale_y};
+}
+
+static bool places_find(struct places *places, const struct ld_detect_input *in,
+                        int per_level, struct ld_arena *arena,
+                        struct ld_err *err)
+{
+    size_t A = (size_t)in->grid->start[in->grid->n_levels];
+
+    places->location = ld_arena_new(arena, A, sizeof(*places->location), err);
+    if (!places->location)
+        return false;
+    for (int level = 0; level < in->grid->n_levels; level++) {
+        if (!places_add(places, in, level, per_level, arena, err))
+            return false;
+    }
+    places->box = ld_arena_new(arena, places->n, sizeof(*places->box), err);
+    if (!places->box)
+        return false;
+    for (size_t i = 0; i < places->n; i++)
+        places->box[i] = decoded(in, places->location[i]);
+    return true;
+}
+
+/* ---- candidates: a class at a place ---- */
+
+static bool candidates_find(struct heap *heap, const struct places *places,
+                            const struct ld_detect_input *in, float limit,
+                            struct ld_arena *arena, struct ld_err *err)
+{
+    size_t K = (size_t)in->K;
+
+    heap->key = ld_arena_new(arena, places->n * K, sizeof(*heap->key), err);
+    if (!heap->key)
+        return false;
+    for (size_t i = 0; i < places->n; i++) {
+        const float *z = in->class_logits + (size_t)places->location[i] * K;
+
+        for (size_t k = 0; k < K; k++) {
+            float score = 1 / (1 + expf(-z[k]));
+
+            if (score > limit)
+                heap->key[heap->n++] = key_of(score, (uint32_t)(i * K + k));
+        }
+    }
+    heap_make(heap);
+    return true;
+}
+
+static bool suppressed(const struct ld_detection *one,
+                       const struct ld_detections *kept, float iou_limit)
+{
+    for (int i = 0; i < kept->n; i++) {
+        if (kept->items[i].class_index == one->class_index &&
+            ld_box_iou(kept->items[i].box, one->box) > iou_limit)
+            return true;
+    }
+    return false;
+}
+
+bool ld_detect(struct ld_detections *out, const struct ld_detect_input *in,
+               const struct ld_detect_rules *rules, struct ld_arena *arena,
+               struct ld_err *err)
+{
+    struct places places = {0};
+    struct heap heap = {0};
+    size_t room;
+
+    *out = (struct ld_detections){0};
+    if (!places_find(&places, in, rules->per_level, arena, err) ||
+        !candidates_find(&heap, &places, in, rules->score_limit, arena, err))
+        return false;
+    room =
+        heap.n < (size_t)rules->per_image ? heap.n : (size_t)rules->per_image;
+    out->items = ld_arena_new(arena, room, sizeof(*out->items), err);
+    if (!out->items)
+        return false;
+    /* A box is suppressed by better ones only: the first per_image that stay
+     * are the answer, whatever follows. */
+    while (heap.n > 0 && (size_t)out->n < room) {
+        uint64_t key = heap_take(&heap);
+        struct ld_detection one = {
+            .box = places.box[key_item(key) / (uint32_t)in->K],
+            .score = key_value(key),
+            .class_index = (int)(key_item(key) % (uint32_t)in->K),
+        };
+
+        if (!suppressed(&one, out, rules->iou_limit))
+            out->items[out->n++] = one;
+    }
+    return true;
+}
