@@ -40,17 +40,10 @@ static bool open_teacher(struct run *run, const char *path, struct ld_err *err)
     char note[200];
     bool ok = false;
 
-    if (!ld_checkpoint_load(path, &checkpoint, &loading, err) ||
-        !ld_setup_model(&checkpoint, path, &model, NULL, &loading, err) ||
-        !ld_setup_same_classes(&checkpoint, path, run->set, err) ||
+    if (!ld_setup_teacher(path, run->set, run->config->model.reg_max,
+                          &checkpoint, &model, &loading, err) ||
         !ld_file_sha256(path, run->teacher_sha256, err))
         goto done;
-    if (model.reg_max != run->config->model.reg_max) {
-        ld_fail(err, LD_ERR_MISMATCH,
-                "%s: model.reg_max is %d, the student's is %d", path,
-                model.reg_max, run->config->model.reg_max);
-        goto done;
-    }
 
     run->dev =
         ld_device_open(run->config->device, run->config->threads, note, err);

@@ -89,17 +89,10 @@ static bool open_teacher(struct run *run, struct ld_err *err)
         return ld_fail(err, LD_ERR_USAGE,
                        "teacher.checkpoint: not set: teacher.source resident "
                        "needs it");
-    if (ld_checkpoint_load(path, &checkpoint, &arena, err) &&
-        ld_setup_model(&checkpoint, path, &model, NULL, &arena, err) &&
-        ld_setup_same_classes(&checkpoint, path, run->train, err)) {
-        if (model.reg_max == run->model.reg_max)
-            run->teacher = ld_teacher_new(run->dev, &model, checkpoint.tensors,
-                                          checkpoint.n_tensors, err);
-        else
-            ld_fail(err, LD_ERR_MISMATCH,
-                    "%s: model.reg_max is %d, the student's is %d", path,
-                    model.reg_max, run->model.reg_max);
-    }
+    if (ld_setup_teacher(path, run->train, run->model.reg_max, &checkpoint,
+                         &model, &arena, err))
+        run->teacher = ld_teacher_new(run->dev, &model, checkpoint.tensors,
+                                      checkpoint.n_tensors, err);
     ld_arena_free(&arena);
     return run->teacher != NULL;
 }
