@@ -9,10 +9,15 @@
  *   /index/...      one entry a view: image_id, height, width, canvas_height,
  *                   canvas_width, flipped, row_start, n_rows, main_start,
  *                   n_main, checksum (CRC-32 of the view's stored bytes)
+ *   /index/frames   uint64 (F, 2)    address and size in the file of each
+ *                   chunk of location, then kind, box, class
+ *   /skipped/...    image_id, reason: images that precompute left out
  *   attributes      struct ld_shard_facts, one attribute a field
  *
- * Rows of all views stand end to end, in chunks; a chunk is one Zstandard
- * frame. Readers pread the frames, outside HDF5's global lock. A shard is
+ * Rows of all views stand end to end, in chunks; a chunk is shuffled (filter
+ * 2), then one Zstandard frame (filter 32015). Readers pread the frames,
+ * outside HDF5's global lock. The user block is a seal (formats/seal.h): all
+ * but the frames is proved undamaged before HDF5 reads any of it. A shard is
  * written to a temporary name and published whole (formats/file.h). */
 #pragma once
 
@@ -24,6 +29,9 @@
 #include "kernels/base/mem.h"
 
 enum { LD_SHARD_FORMAT = 1 };
+
+/* Bits of a row's kind, as in assignment. */
+enum { LD_SHARD_MAIN = 1, LD_SHARD_VLR = 2 };
 
 /* Where a cache came from. The trainer compares all of it with its run. */
 struct ld_shard_facts {
@@ -42,48 +50,57 @@ struct ld_shard_facts {
     bool vlr_exclude_main;
     bool all_classes; /* class rows for VLR rows too: M = R */
     enum ld_storage storage;
-    /* measured while writing, 0 for fp32 (formats/codec.h): */
+    /* Of LD at temperature 10, KD at 2 (formats/codec.h). Measured by the
+     * writer itself, whatever these say when it starts; 0 for fp32. */
     double ld_gradient_error_early, ld_gradient_error_late;
     double kd_gradient_error_early, kd_gradient_error_late;
     double largest_logit_error;
-    int part, n_parts; /* which shard of how many */
+    int part, n_parts; /* which shard of how many: 0 to n_parts - 1 */
 };
 
 struct ld_record {
     int64_t image_id;
     struct ld_view view;
-    int n_rows, n_main; /* n_main class rows: MAIN rows, or all */
+    int n_rows, n_main;        /* n_main class rows: MAIN rows, or all */
     const int32_t *location;   /* (n_rows) rising */
-    const uint8_t *kind;       /* (n_rows) LD_ROW_MAIN | LD_ROW_VLR */
+    const uint8_t *kind;       /* (n_rows) LD_SHARD_MAIN | LD_SHARD_VLR */
     const float *box_logits;   /* (n_rows, 4, B) */
     const float *class_logits; /* (n_main, K) */
 };
 
 /* ---- writing ---- */
 struct ld_shard_writer;
-/* Copies what it needs of facts. */
+/* Copies what it needs of facts; `format` is set here. Memory does not grow
+ * with the records but for their index entries. LD_ERR_IO names the file. */
 struct ld_shard_writer *ld_shard_create(const char *path,
                                         const struct ld_shard_facts *facts,
                                         struct ld_err *err);
+/* LD_ERR_NUMBER names the image if a logit is not finite: nothing of it is
+ * written. LD_ERR_IO: the disk is full, say; then only ld_shard_abandon helps.
+ */
 bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
                      struct ld_err *err);
 /* An image that could not be read and was left out, by the user's option. */
 bool ld_shard_skip(struct ld_shard_writer *w, int64_t image_id,
                    const char *reason, struct ld_err *err);
-/* Publishes; frees in any case. */
+/* Publishes; frees in any case. After a failure nothing is left on disk. */
 bool ld_shard_finish(struct ld_shard_writer *w, struct ld_err *err);
 void ld_shard_abandon(struct ld_shard_writer *w); /* frees, removes the file */
 
 /* ---- reading ---- */
 struct ld_shard;
+/* Reads and proves everything but the rows. LD_ERR_IO, or LD_ERR_FORMAT: no
+ * shard, of another version, damaged or cut short. */
 struct ld_shard *ld_shard_open(const char *path, struct ld_err *err);
-void ld_shard_close(struct ld_shard *shard); /* NULL is fine */
+void ld_shard_close(struct ld_shard *shard);             /* NULL is fine */
+const char *ld_shard_path(const struct ld_shard *shard); /* as opened */
 const struct ld_shard_facts *ld_shard_facts(const struct ld_shard *shard);
 int ld_shard_count(const struct ld_shard *shard); /* views */
 /* Entry of the index; the rows' pointers are NULL. */
 void ld_shard_entry(const struct ld_shard *shard, int index,
                     struct ld_record *out);
 int ld_shard_n_skipped(const struct ld_shard *shard);
+/* The image's id; *reason, if asked for, is the shard's. */
 int64_t ld_shard_skipped(const struct ld_shard *shard, int index,
                          const char **reason);
 
@@ -94,30 +111,45 @@ bool ld_shard_read(const struct ld_shard *shard, int index,
                    struct ld_arena *arena, struct ld_record *out,
                    struct ld_err *err);
 
+/* The same without logits (NULL): places and kinds, for a tenth of the work,
+ * proved by the checksums of their frames. */
+bool ld_shard_read_places(const struct ld_shard *shard, int index,
+                          struct ld_arena *arena, struct ld_record *out,
+                          struct ld_err *err);
+
+/* Reads the whole file and compares it with its seal: notices even a changed
+ * byte that decodes to the same rows. LD_ERR_FORMAT names the file; to learn
+ * which views are damaged, ld_shard_read each. */
+bool ld_shard_check(const struct ld_shard *shard, struct ld_err *err);
+
 /* Stored bytes, as in the file, by part of the shard. */
 struct ld_shard_sizes {
-    int64_t file, location, kind, box, class_rows, index;
+    int64_t file, location, kind, box, class_rows;
+    int64_t index; /* all else: index, attributes, HDF5's own */
     int64_t n_rows, n_main;
 };
 void ld_shard_sizes(const struct ld_shard *shard, struct ld_shard_sizes *out);
 
 /* ---- a cache: all shards of a folder, with one index ---- */
 struct ld_cache;
-/* Opens every "*.h5" of the folder. Shards that disagree among themselves, a
- * missing part or a view held twice: LD_ERR_MISMATCH. */
+/* Opens every "*.h5" of the folder; unfinished temporary files are none. Shards
+ * that disagree among themselves, a missing part or a view held twice:
+ * LD_ERR_MISMATCH. A folder without any: LD_ERR_IO. */
 struct ld_cache *ld_cache_open(const char *folder, struct ld_err *err);
 void ld_cache_close(struct ld_cache *cache); /* NULL is fine */
 const struct ld_shard_facts *ld_cache_facts(const struct ld_cache *cache);
 int ld_cache_n_shards(const struct ld_cache *cache);
+const struct ld_shard *ld_cache_shard(const struct ld_cache *cache, int index);
 /* False if the cache lacks the view. */
-bool ld_cache_find(const struct ld_cache *cache, int64_t image_id,
-                   bool flipped, const struct ld_shard **shard, int *index);
+bool ld_cache_find(const struct ld_cache *cache, int64_t image_id, bool flipped,
+                   const struct ld_shard **shard, int *index);
 /* True if the image was skipped by precompute. */
 bool ld_cache_skipped(const struct ld_cache *cache, int64_t image_id);
 
-/* True if `facts` fit the run's `wanted` (teacher_sha256 NULL: any; program,
- * storage, errors, part are not compared). LD_ERR_MISMATCH names `where`, the
- * first field that differs and both values. */
+/* True if `facts` fit the run's `wanted`. A text that is NULL in `wanted` fits
+ * any; program, storage, the errors, part and n_parts are not compared.
+ * LD_ERR_MISMATCH names `where`, the first field that differs and both
+ * values. */
 bool ld_shard_facts_match(const struct ld_shard_facts *facts,
                           const struct ld_shard_facts *wanted,
                           const char *where, struct ld_err *err);

@@ -1,0 +1,248 @@
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/file.h"
+#include "formats/shard.h"
+
+/* Where a view is. Sorted by image and flip, so that a bisection finds it. */
+struct place {
+    int64_t image_id;
+    int32_t flipped, shard, index;
+};
+
+struct ld_cache {
+    struct ld_shard **shards;
+    int n_shards;
+    struct place *places;
+    int64_t *skipped; /* rising */
+    size_t n_places, n_skipped;
+};
+
+/* ---- the folder ---- */
+
+static int is_shard_name(const struct dirent *entry)
+{
+    size_t len = strlen(entry->d_name);
+
+    return entry->d_name[0] != '.' && len > 3 &&
+           strcmp(entry->d_name + len - 3, ".h5") == 0;
+}
+
+static bool open_shards(struct ld_cache *cache, const char *folder,
+                        struct dirent **names, int n, struct ld_err *err)
+{
+    char path[4096];
+
+    cache->shards = ld_new((size_t)n, sizeof(*cache->shards), err);
+    if (!cache->shards)
+        return false;
+    for (int i = 0; i < n; i++) {
+        if (!ld_path_join(path, folder, names[i]->d_name, err))
+            return false;
+        cache->shards[i] = ld_shard_open(path, err);
+        if (!cache->shards[i])
+            return false;
+        cache->n_shards++;
+    }
+    return true;
+}
+
+static bool open_folder(struct ld_cache *cache, const char *folder,
+                        struct ld_err *err)
+{
+    struct dirent **names = NULL;
+    int n = scandir(folder, &names, is_shard_name, alphasort);
+    bool ok = false;
+
+    if (n < 0)
+        ld_fail(err, LD_ERR_IO, "%s: cannot list the folder: %s", folder,
+                strerror(errno));
+    else if (n == 0)
+        ld_fail(err, LD_ERR_IO, "%s: holds no shard (*.h5)", folder);
+    else
+        ok = open_shards(cache, folder, names, n, err);
+    for (int i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+    return ok;
+}
+
+/* ---- do the shards belong together? ---- */
+
+static bool same_source(const struct ld_cache *cache, struct ld_err *err)
+{
+    const struct ld_shard_facts *first = ld_cache_facts(cache);
+
+    for (int i = 1; i < cache->n_shards; i++) {
+        const struct ld_shard_facts *facts = ld_shard_facts(cache->shards[i]);
+        const char *path = ld_shard_path(cache->shards[i]);
+
+        if (!ld_shard_facts_match(facts, first, path, err))
+            return false;
+        if (facts->storage != first->storage)
+            return ld_fail(err, LD_ERR_MISMATCH,
+                           "%s: its storage is %s, expected %s", path,
+                           ld_codec_name(facts->storage),
+                           ld_codec_name(first->storage));
+        if (facts->n_parts != first->n_parts)
+            return ld_fail(err, LD_ERR_MISMATCH,
+                           "%s: is one of %d parts, expected %d", path,
+                           facts->n_parts, first->n_parts);
+    }
+    return true;
+}
+
+static bool holds_part(const struct ld_cache *cache, int part)
+{
+    for (int i = 0; i < cache->n_shards; i++)
+        if (ld_shard_facts(cache->shards[i])->part == part)
+            return true;
+    return false;
+}
+
+static bool all_parts(const struct ld_cache *cache, const char *folder,
+                      struct ld_err *err)
+{
+    int n = ld_cache_facts(cache)->n_parts;
+
+    for (int part = 0; part < n; part++)
+        if (!holds_part(cache, part))
+            return ld_fail(err, LD_ERR_MISMATCH,
+                           "%s: part %d of %d is missing: is ld-cache "
+                           "precompute done?",
+                           folder, part + 1, n);
+    return true;
+}
+
+/* ---- the index ---- */
+
+static int by_place(const void *a, const void *b)
+{
+    const struct place *p = a, *q = b;
+
+    if (p->image_id != q->image_id)
+        return p->image_id < q->image_id ? -1 : 1;
+    return p->flipped - q->flipped;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    int64_t p = *(const int64_t *)a, q = *(const int64_t *)b;
+
+    return (p > q) - (p < q);
+}
+
+static void add_shard(struct ld_cache *cache, int s)
+{
+    const struct ld_shard *shard = cache->shards[s];
+    struct ld_record entry;
+
+    for (int i = 0; i < ld_shard_count(shard); i++) {
+        ld_shard_entry(shard, i, &entry);
+        cache->places[cache->n_places++] =
+            (struct place){entry.image_id, entry.view.flipped, s, i};
+    }
+    for (int i = 0; i < ld_shard_n_skipped(shard); i++)
+        cache->skipped[cache->n_skipped++] = ld_shard_skipped(shard, i, NULL);
+}
+
+static bool no_view_twice(const struct ld_cache *cache, struct ld_err *err)
+{
+    for (size_t i = 1; i < cache->n_places; i++) {
+        const struct place *p = &cache->places[i - 1], *q = p + 1;
+
+        if (by_place(p, q) == 0)
+            return ld_fail(err, LD_ERR_MISMATCH,
+                           "%s: image %" PRId64 "%s is in %s too",
+                           ld_shard_path(cache->shards[p->shard]), p->image_id,
+                           p->flipped ? ", flipped," : "",
+                           ld_shard_path(cache->shards[q->shard]));
+    }
+    return true;
+}
+
+static bool build_index(struct ld_cache *cache, struct ld_err *err)
+{
+    size_t n_views = 0, n_skipped = 0;
+
+    for (int s = 0; s < cache->n_shards; s++) {
+        n_views += (size_t)ld_shard_count(cache->shards[s]);
+        n_skipped += (size_t)ld_shard_n_skipped(cache->shards[s]);
+    }
+    cache->places = ld_new(n_views, sizeof(*cache->places), err);
+    cache->skipped = ld_new(n_skipped, sizeof(*cache->skipped), err);
+    if (!cache->places || !cache->skipped)
+        return false;
+    for (int s = 0; s < cache->n_shards; s++)
+        add_shard(cache, s);
+    qsort(cache->places, n_views, sizeof(*cache->places), by_place);
+    qsort(cache->skipped, n_skipped, sizeof(*cache->skipped), by_id);
+    return no_view_twice(cache, err);
+}
+
+/* ---- the interface ---- */
+
+struct ld_cache *ld_cache_open(const char *folder, struct ld_err *err)
+{
+    struct ld_cache *cache = ld_new(1, sizeof(*cache), err);
+
+    if (!cache)
+        return NULL;
+    if (open_folder(cache, folder, err) && same_source(cache, err) &&
+        all_parts(cache, folder, err) && build_index(cache, err))
+        return cache;
+    ld_cache_close(cache);
+    return NULL;
+}
+
+void ld_cache_close(struct ld_cache *cache)
+{
+    if (!cache)
+        return;
+    for (int i = 0; i < cache->n_shards; i++)
+        ld_shard_close(cache->shards[i]);
+    ld_delete(cache->shards);
+    ld_delete(cache->places);
+    ld_delete(cache->skipped);
+    ld_delete(cache);
+}
+
+const struct ld_shard_facts *ld_cache_facts(const struct ld_cache *cache)
+{
+    return ld_shard_facts(cache->shards[0]);
+}
+
+int ld_cache_n_shards(const struct ld_cache *cache)
+{
+    return cache->n_shards;
+}
+
+const struct ld_shard *ld_cache_shard(const struct ld_cache *cache, int index)
+{
+    return cache->shards[index];
+}
+
+bool ld_cache_find(const struct ld_cache *cache, int64_t image_id, bool flipped,
+                   const struct ld_shard **shard, int *index)
+{
+    struct place wanted = {.image_id = image_id, .flipped = flipped};
+    const struct place *found = bsearch(&wanted, cache->places, cache->n_places,
+                                        sizeof(*cache->places), by_place);
+
+    if (!found)
+        return false;
+    *shard = cache->shards[found->shard];
+    *index = found->index;
+    return true;
+}
+
+bool ld_cache_skipped(const struct ld_cache *cache, int64_t image_id)
+{
+    return bsearch(&image_id, cache->skipped, cache->n_skipped,
+                   sizeof(*cache->skipped), by_id) != NULL;
+}

@@ -1,0 +1,82 @@
+/* shard_columns.h - rows to compressed chunks of an HDF5 file, and back.
+ *
+ * Private to formats/shard_*.c. Writing goes through HDF5's own metadata, with
+ * chunks compressed here; reading knows the frames' places and uses no HDF5. */
+#pragma once
+
+#include <zstd.h>
+
+#include "formats/seal.h"
+#include "formats/shard_layout.h"
+
+/* ---- writing ---- */
+
+/* Whole chunks go to the file, the rows of the next one wait. */
+struct ld_column_tail {
+    hid_t set;
+    unsigned char *rows; /* chunk_rows of them, n_rows are filled */
+    size_t n_rows, n_chunks;
+};
+
+struct ld_columns_writer {
+    const char *path; /* for errors; borrowed */
+    hid_t group;
+    struct ld_column is[LD_N_COLUMNS];
+    struct ld_column_tail tail[LD_N_COLUMNS];
+    unsigned char *shuffled, *frame; /* one chunk on its way */
+    size_t frame_room;
+    ZSTD_CCtx *zstd;
+};
+
+/* Makes the empty datasets of /rows. Close it even after a failure. LD_ERR_IO
+ * or LD_ERR_MEMORY. */
+bool ld_columns_create(struct ld_columns_writer *w, hid_t file,
+                       const char *path, const struct ld_shard_facts *facts,
+                       struct ld_err *err);
+/* Rows put so far. */
+int64_t ld_columns_count(const struct ld_columns_writer *w,
+                         enum ld_column_id id);
+bool ld_columns_put(struct ld_columns_writer *w, enum ld_column_id id,
+                    const void *rows, size_t n_rows, struct ld_err *err);
+/* Writes the waiting rows. Nothing may be put afterwards. */
+bool ld_columns_flush(struct ld_columns_writer *w, struct ld_err *err);
+/* Where the frames stand, column after column; `file_path` is the file as it
+ * lies on disk. The arena's. */
+bool ld_columns_frames(struct ld_columns_writer *w, const char *file_path,
+                       struct ld_frame **frames, size_t *n_frames,
+                       struct ld_arena *arena, struct ld_err *err);
+/* False if HDF5 could not write all. Zero-initialised or closed is fine. */
+bool ld_columns_close(struct ld_columns_writer *w);
+
+/* ---- reading ---- */
+
+struct ld_columns {
+    int fd;
+    const char *path; /* for errors; borrowed */
+    struct ld_column is[LD_N_COLUMNS];
+    const struct ld_frame *frames[LD_N_COLUMNS];
+    size_t n_frames[LD_N_COLUMNS];
+    size_t largest_frame, largest_chunk; /* bytes */
+};
+
+/* Deals the frames out to columns of so many rows. False if their number or
+ * their sizes cannot be right. */
+bool ld_columns_place(struct ld_columns *columns, const struct ld_frame *frames,
+                      size_t n_frames, const int64_t n_rows[LD_N_COLUMNS]);
+
+/* What one thread needs to decode. */
+struct ld_columns_scratch {
+    unsigned char *frame, *chunk; /* the arena's */
+    ZSTD_DCtx *zstd;
+};
+
+bool ld_columns_scratch_new(struct ld_columns_scratch *out,
+                            const struct ld_columns *columns,
+                            struct ld_arena *arena, struct ld_err *err);
+void ld_columns_scratch_free(struct ld_columns_scratch *scratch);
+
+/* n_rows rows from `start` on, as stored. LD_ERR_FORMAT if a frame is
+ * damaged. */
+bool ld_columns_read(const struct ld_columns *columns, enum ld_column_id id,
+                     int64_t start, size_t n_rows, void *out,
+                     struct ld_columns_scratch *scratch, struct ld_err *err);

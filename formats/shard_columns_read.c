@@ -1,0 +1,122 @@
+#include <string.h>
+
+#include "formats/shard_columns.h"
+
+static bool place_column(struct ld_columns *columns, int c,
+                         const struct ld_frame *frames)
+{
+    const struct ld_column *is = &columns->is[c];
+    size_t chunk = ld_column_chunk_bytes(is);
+
+    columns->frames[c] = frames;
+    if (chunk > columns->largest_chunk)
+        columns->largest_chunk = chunk;
+    for (size_t i = 0; i < columns->n_frames[c]; i++) {
+        if (frames[i].size > ZSTD_compressBound(chunk))
+            return false;
+        if (frames[i].size > columns->largest_frame)
+            columns->largest_frame = frames[i].size;
+    }
+    return true;
+}
+
+bool ld_columns_place(struct ld_columns *columns, const struct ld_frame *frames,
+                      size_t n_frames, const int64_t n_rows[LD_N_COLUMNS])
+{
+    size_t at = 0;
+
+    for (int c = 0; c < LD_N_COLUMNS; c++) {
+        size_t chunk_rows = columns->is[c].chunk_rows;
+        size_t n = (size_t)n_rows[c] / chunk_rows +
+                   ((size_t)n_rows[c] % chunk_rows != 0);
+
+        if (n > n_frames - at)
+            return false;
+        columns->n_frames[c] = n;
+        if (!place_column(columns, c, frames + at))
+            return false;
+        at += n;
+    }
+    return at == n_frames;
+}
+
+bool ld_columns_scratch_new(struct ld_columns_scratch *out,
+                            const struct ld_columns *columns,
+                            struct ld_arena *arena, struct ld_err *err)
+{
+    *out = (struct ld_columns_scratch){
+        .frame = ld_arena_new(arena, columns->largest_frame, 1, err),
+        .chunk = ld_arena_new(arena, columns->largest_chunk, 1, err),
+        .zstd = ZSTD_createDCtx(),
+    };
+    if (out->frame && out->chunk && out->zstd)
+        return true;
+    ld_columns_scratch_free(out);
+    return ld_fail(err, LD_ERR_MEMORY, "out of memory to read a shard");
+}
+
+void ld_columns_scratch_free(struct ld_columns_scratch *scratch)
+{
+    ZSTD_freeDCtx(scratch->zstd);
+    *scratch = (struct ld_columns_scratch){0};
+}
+
+/* Rows [first, first + n_rows) of a shuffled chunk. */
+static void unshuffle(unsigned char *restrict out,
+                      const unsigned char *restrict chunk,
+                      const struct ld_column *is, size_t first, size_t n_rows)
+{
+    size_t size = is->item_bytes, n = n_rows * is->row_items;
+    size_t plane = is->chunk_rows * is->row_items;
+    const unsigned char *in = chunk + first * is->row_items;
+
+    if (size == 2) {
+        for (size_t i = 0; i < n; i++) {
+            out[2 * i] = in[i];
+            out[2 * i + 1] = in[plane + i];
+        }
+        return;
+    }
+    for (size_t b = 0; b < size; b++)
+        for (size_t i = 0; i < n; i++)
+            out[i * size + b] = in[b * plane + i];
+}
+
+static bool decode_frame(const struct ld_columns *columns, int c, size_t index,
+                         struct ld_columns_scratch *scratch, struct ld_err *err)
+{
+    const struct ld_frame *frame = &columns->frames[c][index];
+    size_t bytes = ld_column_chunk_bytes(&columns->is[c]), n;
+
+    if (!ld_seal_pread(columns->fd, scratch->frame, frame->size, frame->address,
+                       columns->path, err))
+        return false;
+    n = ZSTD_decompressDCtx(scratch->zstd, scratch->chunk, bytes,
+                            scratch->frame, frame->size);
+    return n == bytes ||
+           ld_fail(err, LD_ERR_FORMAT, "/rows/%s, chunk %zu: %s",
+                   columns->is[c].name, index,
+                   ZSTD_isError(n) ? ZSTD_getErrorName(n) : "is too short");
+}
+
+bool ld_columns_read(const struct ld_columns *columns, enum ld_column_id id,
+                     int64_t start, size_t n_rows, void *out,
+                     struct ld_columns_scratch *scratch, struct ld_err *err)
+{
+    const struct ld_column *is = &columns->is[id];
+    unsigned char *to = out;
+    size_t at = (size_t)start;
+
+    while (n_rows > 0) {
+        size_t first = at % is->chunk_rows, room = is->chunk_rows - first;
+        size_t n = n_rows < room ? n_rows : room;
+
+        if (!decode_frame(columns, (int)id, at / is->chunk_rows, scratch, err))
+            return false;
+        unshuffle(to, scratch->chunk, is, first, n);
+        to += n * ld_column_row_bytes(is);
+        at += n;
+        n_rows -= n;
+    }
+    return true;
+}

@@ -1,0 +1,270 @@
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/h5file.h"
+#include "formats/shard_columns.h"
+#include "formats/zstd_filter.h"
+
+enum { ZSTD_LEVEL = 1 };
+
+/* ---- start ---- */
+
+static hid_t column_properties(const struct ld_column *is)
+{
+    hid_t list = ld_h5_plain(H5P_DATASET_CREATE);
+    hsize_t chunk[3] = {is->chunk_rows, is->dim[1], is->dim[2]};
+    unsigned level = ZSTD_LEVEL;
+
+    if (list >= 0 && (H5Pset_chunk(list, is->rank, chunk) < 0 ||
+                      (is->item_bytes > 1 && H5Pset_shuffle(list) < 0) ||
+                      H5Pset_filter(list, LD_ZSTD_FILTER, H5Z_FLAG_MANDATORY, 1,
+                                    &level) < 0)) {
+        H5Pclose(list);
+        return -1;
+    }
+    return list;
+}
+
+static hid_t create_dataset(hid_t group, const struct ld_column *is, hid_t type)
+{
+    hsize_t dims[3] = {0, is->dim[1], is->dim[2]};
+    hsize_t most[3] = {H5S_UNLIMITED, is->dim[1], is->dim[2]};
+    hid_t space = H5Screate_simple(is->rank, dims, most);
+    hid_t list = column_properties(is), set = -1;
+
+    if (space >= 0 && type >= 0 && list >= 0)
+        set = H5Dcreate2(group, is->name, type, space, H5P_DEFAULT, list,
+                         H5P_DEFAULT);
+    H5Pclose(list);
+    H5Sclose(space);
+    return set;
+}
+
+static bool create_datasets(struct ld_columns_writer *w, hid_t file,
+                            enum ld_storage storage)
+{
+    hid_t plain = ld_h5_plain(H5P_GROUP_CREATE);
+    bool ok = ld_zstd_filter_register();
+
+    if (ok)
+        w->group = H5Gcreate2(file, "rows", H5P_DEFAULT, plain, H5P_DEFAULT);
+    ok = ok && w->group >= 0;
+    for (int c = 0; ok && c < LD_N_COLUMNS; c++) {
+        hid_t type = ld_column_type((enum ld_column_id)c, storage);
+
+        w->tail[c].set = create_dataset(w->group, &w->is[c], type);
+        ok = w->tail[c].set >= 0;
+        H5Tclose(type);
+    }
+    H5Pclose(plain);
+    return ok;
+}
+
+/* Memory of a size that does not grow: a chunk a column, and the two later
+ * forms of one chunk. */
+static bool make_room(struct ld_columns_writer *w, struct ld_err *err)
+{
+    size_t largest = 0;
+
+    for (int c = 0; c < LD_N_COLUMNS; c++) {
+        size_t bytes = ld_column_chunk_bytes(&w->is[c]);
+
+        w->tail[c].rows = ld_new(bytes, 1, err);
+        if (!w->tail[c].rows)
+            return false;
+        largest = bytes > largest ? bytes : largest;
+    }
+    w->frame_room = ZSTD_compressBound(largest);
+    w->shuffled = ld_new(largest, 1, err);
+    w->frame = ld_new(w->frame_room, 1, err);
+    w->zstd = ZSTD_createCCtx();
+    if (!w->shuffled || !w->frame || !w->zstd)
+        return ld_fail(err, LD_ERR_MEMORY, "out of memory for a shard");
+    ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL);
+    ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_checksumFlag, 1);
+    return true;
+}
+
+bool ld_columns_create(struct ld_columns_writer *w, hid_t file,
+                       const char *path, const struct ld_shard_facts *facts,
+                       struct ld_err *err)
+{
+    *w = (struct ld_columns_writer){.path = path, .group = -1};
+    for (int c = 0; c < LD_N_COLUMNS; c++)
+        w->tail[c].set = -1;
+    ld_columns_of(facts, w->is);
+    if (!create_datasets(w, file, facts->storage))
+        return ld_h5_fail(err, LD_ERR_IO, path, "create the rows");
+    return make_room(w, err);
+}
+
+/* ---- rows ---- */
+
+int64_t ld_columns_count(const struct ld_columns_writer *w,
+                         enum ld_column_id id)
+{
+    const struct ld_column_tail *tail = &w->tail[id];
+
+    return (int64_t)(tail->n_chunks * w->is[id].chunk_rows + tail->n_rows);
+}
+
+static void shuffle(unsigned char *out, const unsigned char *in, size_t n_items,
+                    size_t item_bytes)
+{
+    for (size_t b = 0; b < item_bytes; b++)
+        for (size_t i = 0; i < n_items; i++)
+            *out++ = in[i * item_bytes + b];
+}
+
+/* Compresses the waiting rows, zeros behind them, and writes the chunk. */
+static bool write_chunk(struct ld_columns_writer *w, enum ld_column_id id,
+                        struct ld_err *err)
+{
+    const struct ld_column *is = &w->is[id];
+    struct ld_column_tail *tail = &w->tail[id];
+    size_t row_bytes = ld_column_row_bytes(is);
+    size_t bytes = ld_column_chunk_bytes(is), len;
+    hsize_t offset[3] = {tail->n_chunks * is->chunk_rows};
+    hsize_t extent[3] = {offset[0] + tail->n_rows, is->dim[1], is->dim[2]};
+
+    memset(tail->rows + tail->n_rows * row_bytes, 0,
+           bytes - tail->n_rows * row_bytes);
+    shuffle(w->shuffled, tail->rows, bytes / is->item_bytes, is->item_bytes);
+    len = ZSTD_compress2(w->zstd, w->frame, w->frame_room, w->shuffled, bytes);
+    if (ZSTD_isError(len))
+        return ld_fail(err, LD_ERR_MEMORY, "%s: cannot compress: %s", w->path,
+                       ZSTD_getErrorName(len));
+    if (H5Dset_extent(tail->set, extent) < 0 ||
+        H5Dwrite_chunk(tail->set, H5P_DEFAULT, 0, offset, len, w->frame) < 0)
+        return ld_h5_fail(err, LD_ERR_IO, w->path, "write");
+    tail->n_chunks++;
+    tail->n_rows = 0;
+    return true;
+}
+
+bool ld_columns_put(struct ld_columns_writer *w, enum ld_column_id id,
+                    const void *rows, size_t n_rows, struct ld_err *err)
+{
+    const struct ld_column *is = &w->is[id];
+    struct ld_column_tail *tail = &w->tail[id];
+    const unsigned char *from = rows;
+    size_t row_bytes = ld_column_row_bytes(is);
+
+    while (n_rows > 0) {
+        size_t room = is->chunk_rows - tail->n_rows;
+        size_t n = n_rows < room ? n_rows : room;
+
+        memcpy(tail->rows + tail->n_rows * row_bytes, from, n * row_bytes);
+        tail->n_rows += n;
+        from += n * row_bytes;
+        n_rows -= n;
+        if (tail->n_rows == is->chunk_rows && !write_chunk(w, id, err))
+            return false;
+    }
+    return true;
+}
+
+bool ld_columns_flush(struct ld_columns_writer *w, struct ld_err *err)
+{
+    bool ok = true;
+
+    for (int c = 0; ok && c < LD_N_COLUMNS; c++)
+        if (w->tail[c].n_rows > 0)
+            ok = write_chunk(w, (enum ld_column_id)c, err);
+    return ok;
+}
+
+/* ---- where the frames stand ---- */
+
+/* HDF5 gives a chunk's address from the start of the file or, before 1.14,
+ * from the end of the user block: look which it is. A frame begins with
+ * Zstandard's magic number, and what precedes the first frame is none. */
+static bool find_base(const char *file_path, const struct ld_frame *frames,
+                      size_t n, uint64_t *base, struct ld_err *err)
+{
+    int fd = open(file_path, O_RDONLY | O_CLOEXEC);
+    uint64_t first = UINT64_MAX;
+    uint32_t magic = 0;
+    bool ok = true;
+
+    if (fd < 0)
+        return ld_fail(err, LD_ERR_IO, "%s: cannot open: %s", file_path,
+                       strerror(errno));
+    for (size_t i = 0; i < n; i++)
+        first = frames[i].address < first ? frames[i].address : first;
+    for (*base = 0; *base <= LD_SEAL_BYTES; *base += LD_SEAL_BYTES) {
+        ok = ld_seal_pread(fd, &magic, sizeof(magic), first + *base, file_path,
+                           err);
+        if (!ok || magic == ZSTD_MAGICNUMBER)
+            break;
+    }
+    close(fd);
+    return ok && (magic == ZSTD_MAGICNUMBER ||
+                  ld_fail(err, LD_ERR_IO,
+                          "%s: its rows are not where HDF5 "
+                          "says they are",
+                          file_path));
+}
+
+static bool locate_chunks(struct ld_columns_writer *w, enum ld_column_id id,
+                          struct ld_frame *frames, struct ld_err *err)
+{
+    const struct ld_column_tail *tail = &w->tail[id];
+
+    for (size_t i = 0; i < tail->n_chunks; i++) {
+        hsize_t offset[3] = {i * w->is[id].chunk_rows}, size;
+        haddr_t address;
+        unsigned mask;
+
+        if (H5Dget_chunk_info_by_coord(tail->set, offset, &mask, &address,
+                                       &size) < 0)
+            return ld_h5_fail(err, LD_ERR_IO, w->path, "find a chunk");
+        frames[i] = (struct ld_frame){address, size};
+    }
+    return true;
+}
+
+bool ld_columns_frames(struct ld_columns_writer *w, const char *file_path,
+                       struct ld_frame **frames, size_t *n_frames,
+                       struct ld_arena *arena, struct ld_err *err)
+{
+    size_t n = 0, at = 0;
+    uint64_t base = 0;
+    bool ok;
+
+    for (int c = 0; c < LD_N_COLUMNS; c++)
+        n += w->tail[c].n_chunks;
+    *n_frames = n;
+    *frames = ld_arena_new(arena, n, sizeof(**frames), err);
+    ok = *frames != NULL;
+    for (int c = 0; ok && c < LD_N_COLUMNS; c++) {
+        ok = locate_chunks(w, (enum ld_column_id)c, *frames + at, err);
+        at += w->tail[c].n_chunks;
+    }
+    if (ok && n > 0)
+        ok = find_base(file_path, *frames, n, &base, err);
+    for (size_t i = 0; ok && i < n; i++)
+        (*frames)[i].address += base;
+    return ok;
+}
+
+bool ld_columns_close(struct ld_columns_writer *w)
+{
+    bool ok = true;
+
+    for (int c = 0; c < LD_N_COLUMNS; c++) {
+        if (w->tail[c].set > 0)
+            ok = H5Dclose(w->tail[c].set) >= 0 && ok;
+        ld_delete(w->tail[c].rows);
+    }
+    if (w->group > 0)
+        ok = H5Gclose(w->group) >= 0 && ok;
+    ld_delete(w->shuffled);
+    ld_delete(w->frame);
+    ZSTD_freeCCtx(w->zstd);
+    *w = (struct ld_columns_writer){0};
+    return ok;
+}

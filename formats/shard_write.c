@@ -1,0 +1,339 @@
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "formats/file.h"
+#include "formats/h5file.h"
+#include "formats/seal.h"
+#include "formats/shard_columns.h"
+
+/* Temperatures of the two losses whose error is measured: spec losses 5, 6. */
+static const float LD_TEMPERATURE = 10, KD_TEMPERATURE = 2;
+
+struct ld_shard_writer {
+    char path[4096], temporary[4096];
+    hid_t file;
+    struct ld_columns_writer columns;
+    struct ld_shard_facts facts;
+    struct ld_arena arena; /* of facts and of the reasons to skip */
+    struct ld_buf entries; /* struct ld_shard_entry */
+    struct ld_buf skipped; /* int64_t */
+    struct ld_buf reasons; /* const char * */
+    struct ld_buf stored;  /* logits of one record as stored */
+    struct ld_buf decoded; /* and what a reader makes of them */
+    struct ld_codec_error ld_error, kd_error;
+    bool created; /* the temporary file exists */
+    bool broken;  /* a write failed: nothing is to be published */
+};
+
+static size_t count_of(const struct ld_buf *buf, size_t item_bytes)
+{
+    return buf->len / item_bytes;
+}
+
+/* ---- start ---- */
+
+static bool start(struct ld_shard_writer *w, const char *path,
+                  const struct ld_shard_facts *facts, struct ld_err *err)
+{
+    if (!ld_path_join(w->path, "", path, err) ||
+        !ld_file_temporary(path, w->temporary, err) ||
+        !ld_facts_copy(&w->facts, facts, &w->arena, err))
+        return false;
+    w->facts.format = LD_SHARD_FORMAT;
+    w->file = ld_h5_create(w->temporary, err);
+    w->created = w->file >= 0;
+    return w->created &&
+           ld_columns_create(&w->columns, w->file, w->path, &w->facts, err);
+}
+
+struct ld_shard_writer *ld_shard_create(const char *path,
+                                        const struct ld_shard_facts *facts,
+                                        struct ld_err *err)
+{
+    const size_t most = (size_t)1 << 32;
+    struct ld_shard_writer *w = ld_new(1, sizeof(*w), err);
+
+    assert(facts->n_classes > 0 && facts->reg_max > 0);
+    assert(facts->part >= 0 && facts->part < facts->n_parts);
+    if (!w)
+        return NULL;
+    w->file = -1;
+    w->entries.max = w->skipped.max = w->reasons.max = most;
+    w->stored.max = w->decoded.max = most;
+    if (!start(w, path, facts, err)) {
+        ld_shard_abandon(w);
+        return NULL;
+    }
+    return w;
+}
+
+/* ---- records ---- */
+
+/* What only a mistake in the program could get wrong. */
+static void assert_record(const struct ld_shard_writer *w,
+                          const struct ld_record *record)
+{
+    const struct ld_view *view = &record->view;
+    struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
+    int n_main = 0;
+
+    for (int i = 0; i < record->n_rows; i++) {
+        int32_t before = i > 0 ? record->location[i - 1] : -1;
+
+        assert(record->location[i] > before);
+        assert(record->location[i] < grid.start[grid.n_levels]);
+        assert(record->kind[i] >= 1 && record->kind[i] <= 3);
+        n_main += record->kind[i] & LD_SHARD_MAIN;
+    }
+    assert(record->n_main == (w->facts.all_classes ? record->n_rows : n_main));
+}
+
+static bool all_finite(const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return false;
+    return true;
+}
+
+/* Room for `len` bytes that are about to be written. */
+static void *reserve(struct ld_buf *buf, size_t len, struct ld_err *err)
+{
+    buf->len = 0;
+    ld_buf_put(buf, NULL, len);
+    return ld_buf_ok(buf, err) ? buf->data : NULL;
+}
+
+/* Encodes rows of logits, adds what that loses to *error, and puts them. */
+static bool put_logits(struct ld_shard_writer *w, enum ld_column_id id,
+                       const float *logits, size_t n_rows, uint32_t *crc,
+                       struct ld_err *err)
+{
+    const struct ld_column *is = &w->columns.is[id];
+    size_t count = n_rows * is->row_items, len = count * is->item_bytes;
+    bool box = id == LD_COLUMN_BOX;
+    int width = box ? w->facts.reg_max + 1 : w->facts.n_classes;
+    void *stored, *decoded;
+
+    if (n_rows == 0)
+        return true;
+    stored = reserve(&w->stored, len, err);
+    decoded = reserve(&w->decoded, count * sizeof(float), err);
+    if (!stored || !decoded)
+        return false;
+    ld_codec_encode(w->facts.storage, stored, logits, count);
+    if (w->facts.storage != LD_STORAGE_FP32) {
+        ld_codec_decode(w->facts.storage, decoded, stored, count);
+        ld_codec_measure(box ? &w->ld_error : &w->kd_error, logits, decoded,
+                         count / (size_t)width, width,
+                         box ? LD_TEMPERATURE : KD_TEMPERATURE);
+    }
+    *crc = (uint32_t)crc32_z(*crc, stored, len);
+    return ld_columns_put(&w->columns, id, stored, n_rows, err);
+}
+
+static bool put_rows(struct ld_shard_writer *w, const struct ld_record *record,
+                     uint32_t *crc, struct ld_err *err)
+{
+    size_t n = (size_t)record->n_rows, m = (size_t)record->n_main;
+
+    *crc = (uint32_t)crc32_z(0, NULL, 0);
+    if (n > 0) {
+        *crc = (uint32_t)crc32_z(*crc, (const void *)record->location,
+                                 n * sizeof(*record->location));
+        *crc = (uint32_t)crc32_z(*crc, record->kind, n);
+    }
+    return ld_columns_put(&w->columns, LD_COLUMN_LOCATION, record->location, n,
+                          err) &&
+           ld_columns_put(&w->columns, LD_COLUMN_KIND, record->kind, n, err) &&
+           put_logits(w, LD_COLUMN_BOX, record->box_logits, n, crc, err) &&
+           put_logits(w, LD_COLUMN_CLASS, record->class_logits, m, crc, err);
+}
+
+static bool check_finite(const struct ld_shard_writer *w,
+                         const struct ld_record *record, struct ld_err *err)
+{
+    size_t n = (size_t)record->n_rows * w->columns.is[LD_COLUMN_BOX].row_items;
+    size_t m =
+        (size_t)record->n_main * w->columns.is[LD_COLUMN_CLASS].row_items;
+
+    return (all_finite(record->box_logits, n) &&
+            all_finite(record->class_logits, m)) ||
+           ld_fail(err, LD_ERR_NUMBER,
+                   "image %lld%s: the teacher's logits are not finite",
+                   (long long)record->image_id,
+                   record->view.flipped ? ", flipped" : "");
+}
+
+bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
+                     struct ld_err *err)
+{
+    const struct ld_view *view = &record->view;
+    struct ld_shard_entry entry = {
+        .image_id = record->image_id,
+        .height = view->H,
+        .width = view->W,
+        .canvas_height = view->canvas_H,
+        .canvas_width = view->canvas_W,
+        .flipped = view->flipped,
+        .row_start = ld_columns_count(&w->columns, LD_COLUMN_LOCATION),
+        .main_start = ld_columns_count(&w->columns, LD_COLUMN_CLASS),
+        .n_rows = record->n_rows,
+        .n_main = record->n_main,
+    };
+
+    assert_record(w, record);
+    if (!check_finite(w, record, err))
+        return false;
+    w->broken = w->broken || !put_rows(w, record, &entry.checksum, err);
+    ld_buf_put(&w->entries, &entry, sizeof(entry));
+    return !w->broken && ld_buf_ok(&w->entries, err);
+}
+
+bool ld_shard_skip(struct ld_shard_writer *w, int64_t image_id,
+                   const char *reason, struct ld_err *err)
+{
+    const char *copy = ld_arena_text(&w->arena, reason, strlen(reason), err);
+
+    if (!copy)
+        return false;
+    ld_buf_put(&w->skipped, &image_id, sizeof(image_id));
+    ld_buf_put(&w->reasons, &copy, sizeof(copy));
+    return ld_buf_ok(&w->skipped, err) && ld_buf_ok(&w->reasons, err);
+}
+
+/* ---- finish ---- */
+
+static void settle_facts(struct ld_shard_writer *w)
+{
+    struct ld_shard_facts *facts = &w->facts;
+
+    facts->ld_gradient_error_early = ld_codec_error_early(&w->ld_error);
+    facts->ld_gradient_error_late = ld_codec_error_late(&w->ld_error);
+    facts->kd_gradient_error_early = ld_codec_error_early(&w->kd_error);
+    facts->kd_gradient_error_late = ld_codec_error_late(&w->kd_error);
+    facts->largest_logit_error = fmax(w->ld_error.largest, w->kd_error.largest);
+}
+
+static hid_t create_group(hid_t file, const char *name)
+{
+    hid_t plain = ld_h5_plain(H5P_GROUP_CREATE);
+    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, plain, H5P_DEFAULT);
+
+    H5Pclose(plain);
+    return group;
+}
+
+static bool write_skipped(struct ld_shard_writer *w)
+{
+    size_t n = count_of(&w->skipped, sizeof(int64_t));
+    hid_t group = create_group(w->file, "skipped");
+    bool ok =
+        group >= 0 &&
+        ld_h5_put_array(group, "image_id", H5T_STD_I64LE, w->skipped.data, n) &&
+        ld_h5_put_text_array(group, "reason",
+                             (const char *const *)w->reasons.data, n);
+
+    if (group >= 0)
+        ok = H5Gclose(group) >= 0 && ok;
+    return ok;
+}
+
+/* An array (n, 2) of addresses and sizes; *address is where it stands. */
+static bool write_table(hid_t index, const struct ld_frame *frames, size_t n,
+                        uint64_t *address)
+{
+    hsize_t dims[2] = {n, 2};
+    hid_t space = H5Screate_simple(2, dims, NULL);
+    hid_t plain = ld_h5_plain(H5P_DATASET_CREATE);
+    hid_t set = H5Dcreate2(index, "frames", H5T_STD_U64LE, space, H5P_DEFAULT,
+                           plain, H5P_DEFAULT);
+    haddr_t at = 0;
+    bool ok = set >= 0;
+
+    if (ok && n > 0) {
+        ok = H5Dwrite(set, H5T_STD_U64LE, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                      frames) >= 0;
+        at = H5Dget_offset(set);
+    }
+    if (set >= 0)
+        ok = H5Dclose(set) >= 0 && ok;
+    H5Pclose(plain);
+    H5Sclose(space);
+    *address = at;
+    return ok && at != HADDR_UNDEF;
+}
+
+static bool write_index(struct ld_shard_writer *w,
+                        const struct ld_frame *frames, size_t n,
+                        uint64_t *address, struct ld_err *err)
+{
+    hid_t group = create_group(w->file, "index");
+    bool ok = group >= 0 &&
+              ld_index_put(
+                  group, (const struct ld_shard_entry *)w->entries.data,
+                  count_of(&w->entries, sizeof(struct ld_shard_entry)), err) &&
+              write_table(group, frames, n, address);
+
+    if (group >= 0)
+        ok = H5Gclose(group) >= 0 && ok;
+    return ok;
+}
+
+/* Everything but the seal. The file is closed in any case. */
+static bool complete_file(struct ld_shard_writer *w, uint64_t *address,
+                          size_t *n_frames, struct ld_err *err)
+{
+    struct ld_frame *frames = NULL;
+    bool ok = ld_columns_flush(&w->columns, err) &&
+              ld_columns_frames(&w->columns, w->temporary, &frames, n_frames,
+                                &w->arena, err);
+
+    settle_facts(w);
+    if (ok && !(write_index(w, frames, *n_frames, address, err) &&
+                write_skipped(w) && ld_facts_put(w->file, &w->facts)))
+        ok = ld_h5_fail(err, LD_ERR_IO, w->path, "write");
+    if (!ld_columns_close(&w->columns) && ok)
+        ok = ld_h5_fail(err, LD_ERR_IO, w->path, "write");
+    if (H5Fclose(w->file) < 0 && ok)
+        ok = ld_h5_fail(err, LD_ERR_IO, w->path, "write");
+    w->file = -1;
+    return ok;
+}
+
+bool ld_shard_finish(struct ld_shard_writer *w, struct ld_err *err)
+{
+    uint64_t address = 0;
+    size_t n_frames = 0;
+    bool ok =
+        !w->broken && complete_file(w, &address, &n_frames, err) &&
+        ld_seal_write(w->temporary, "shard", address, n_frames, w->path, err);
+
+    if (ok) {
+        ok = ld_file_publish(w->temporary, w->path, err);
+        w->created = false; /* whatever came of it, it is gone */
+    }
+    ld_shard_abandon(w);
+    return ok;
+}
+
+void ld_shard_abandon(struct ld_shard_writer *w)
+{
+    if (!w)
+        return;
+    ld_columns_close(&w->columns);
+    if (w->file >= 0)
+        H5Fclose(w->file);
+    if (w->created)
+        unlink(w->temporary);
+    ld_buf_free(&w->entries);
+    ld_buf_free(&w->skipped);
+    ld_buf_free(&w->reasons);
+    ld_buf_free(&w->stored);
+    ld_buf_free(&w->decoded);
+    ld_arena_free(&w->arena);
+    ld_delete(w);
+}

@@ -1,0 +1,143 @@
+#include "tests/made_shard.h"
+
+#include <math.h>
+
+#include "kernels/base/rng.h"
+
+struct ld_shard_facts made_facts(int n_classes, enum ld_storage storage)
+{
+    static const char *names[80] = {"disc", "square", "triangle"};
+
+    for (int k = 3; k < 80; k++)
+        names[k] = "another thing";
+    return (struct ld_shard_facts){
+        .program = "ld-cache test",
+        .teacher_sha256 = "0123456789abcdef",
+        .teacher_model = "GFL R-18, FPN 64",
+        .annotations_sha256 = "fedcba9876543210",
+        .class_names = names,
+        .n_classes = n_classes,
+        .reg_max = 16,
+        .long_edge = 1333,
+        .short_edge = 800,
+        .divisor = 32,
+        .mean = {123.675F, 116.28F, 103.53F},
+        .std = {58.395F, 57.12F, 57.375F},
+        .assigner = "ATSS topk 9",
+        .vlr_mode = "code",
+        .vlr_gamma = 0.25F,
+        .storage = storage,
+        .part = 0,
+        .n_parts = 1,
+    };
+}
+
+/* A bump over the bins and noise: unimodal, of the sharpness that detectors
+ * have. */
+static void make_side(float *bins, int B, struct ld_rng *rng)
+{
+    float centre = (float)(B - 1) * ld_rng_uniform(rng);
+    float height = 2 + 5 * ld_rng_uniform(rng);
+    float width = 0.7F + ld_rng_uniform(rng);
+    float shift = ld_rng_normal(rng);
+
+    for (int b = 0; b < B; b++) {
+        float away = ((float)b - centre) / width;
+
+        bins[b] = height * expf(-away * away / 2) - 0.18F * fabsf(away) +
+                  shift + 0.3F * ld_rng_normal(rng);
+    }
+}
+
+static void make_classes(float *logits, int K, struct ld_rng *rng)
+{
+    float shift = 0.5F * ld_rng_normal(rng);
+
+    for (int k = 0; k < K; k++)
+        logits[k] = -6 + shift + 0.6F * ld_rng_normal(rng);
+    logits[ld_rng_below(rng, (uint32_t)K)] = 2 * ld_rng_normal(rng);
+}
+
+/* Rows near each other, as an object's are, over a canvas of A locations. */
+static int make_places(int32_t *location, uint8_t *kind, int A, int n_rows,
+                       struct ld_rng *rng)
+{
+    int n = 0;
+
+    for (int a = 0; a < A && n < n_rows; a++) {
+        if (ld_rng_below(rng, (uint32_t)(A - a)) >= (uint32_t)(n_rows - n))
+            continue;
+        location[n] = a;
+        kind[n] = ld_rng_below(rng, 8) == 0 ? LD_SHARD_MAIN : LD_SHARD_VLR;
+        if (kind[n] == LD_SHARD_MAIN && ld_rng_below(rng, 2))
+            kind[n] |= LD_SHARD_VLR;
+        n++;
+    }
+    return n;
+}
+
+struct ld_record made_record(const struct ld_shard_facts *facts, int64_t id,
+                             bool flipped, int H, int W, int n_rows,
+                             struct ld_arena *arena)
+{
+    struct ld_err err = {0};
+    struct ld_rng rng = ld_rng_seed((uint64_t)id, flipped);
+    struct ld_grid grid = ld_grid_of_canvas(H, W);
+    size_t B = (size_t)facts->reg_max + 1, K = (size_t)facts->n_classes;
+    size_t n = (size_t)n_rows, m = 0;
+    int32_t *location = ld_arena_new(arena, n, sizeof(*location), &err);
+    uint8_t *kind = ld_arena_new(arena, n, 1, &err);
+    float *box = ld_arena_new(arena, n * 4 * B, sizeof(*box), &err);
+    float *class = ld_arena_new(arena, n * K, sizeof(*class), &err);
+
+    n = (size_t)make_places(location, kind, grid.start[grid.n_levels], n_rows,
+                            &rng);
+    for (size_t i = 0; i < 4 * n; i++)
+        make_side(box + i * B, (int)B, &rng);
+    for (size_t i = 0; i < n; i++)
+        if (facts->all_classes || (kind[i] & LD_SHARD_MAIN))
+            make_classes(class + m++ * K, (int)K, &rng);
+    return (struct ld_record){
+        .image_id = id,
+        .view = {.H = H - 5,
+                 .W = W - 9,
+                 .canvas_H = H,
+                 .canvas_W = W,
+                 .flipped = flipped},
+        .n_rows = (int)n,
+        .n_main = (int)m,
+        .location = location,
+        .kind = kind,
+        .box_logits = box,
+        .class_logits = class,
+    };
+}
+
+struct ld_record made_view(const struct ld_shard_facts *facts, int index,
+                           int n_rows, struct ld_arena *arena)
+{
+    int side = n_rows > 200 ? 800 : 128;
+
+    return made_record(facts, index / 2 + 1, index % 2, side,
+                       side + 32 * (index / 2 % 3), n_rows, arena);
+}
+
+bool made_shard(const char *path, const struct ld_shard_facts *facts,
+                int n_views, int n_rows, struct ld_err *err)
+{
+    struct ld_shard_writer *w = ld_shard_create(path, facts, err);
+    struct ld_arena arena = {0};
+    bool ok = w != NULL;
+
+    for (int i = 0; ok && i < n_views; i++) {
+        struct ld_record record = made_view(facts, i, n_rows, &arena);
+
+        ok = ld_shard_append(w, &record, err);
+        ld_arena_clear(&arena);
+    }
+    ld_arena_free(&arena);
+    if (ok)
+        return ld_shard_finish(w, err);
+    ld_shard_abandon(w);
+    return false;
+}
