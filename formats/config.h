@@ -4,9 +4,15 @@
  * reader, `--set key=value`, `--help` and the copy kept in each checkpoint all
  * come from it; a setting is added in one place.
  *
- * A config names another as its base (`base: common.yaml`, relative to itself),
- * which is read first. Relative paths in data.* and model.init are relative to
- * the file that sets them; on the command line, to the working folder. */
+ *     base: common.yaml        # read first; relative to this file
+ *     data: {format: voc, train: ../VOC2007:../VOC2012}
+ *     train: {lr: 0.01, lr_steps: [8, 11]}
+ *     loss.ld: 0.5             # a dotted key serves as well
+ *     teacher: cache           # short for teacher.source
+ *
+ * Paths (data.*, model.init, teacher.*) are relative to the file that sets them
+ * and are kept joined with its folder; on the command line and in a checkpoint
+ * they stand as they are. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,7 +30,7 @@ enum ld_teacher_source {
     LD_TEACHER_RESIDENT, /* the teacher runs in the loop */
 };
 
-struct ld_config_list { /* of strings or numbers, as written */
+struct ld_config_list { /* of texts */
     const char **items;
     int n;
 };
@@ -54,7 +60,7 @@ struct ld_config {
         int warmup_steps;
         float warmup_ratio;
         int lr_steps[LD_MAX_LR_STEPS], n_lr_steps; /* epochs */
-        int eval_every;                 /* epochs; 0: never */
+        int eval_every;                            /* epochs; 0: never */
         int save_every; /* steps inside an epoch; 0: each epoch only */
         int log_every;  /* steps */
         int loader_threads;
@@ -73,13 +79,16 @@ struct ld_config {
 bool ld_config_default(struct ld_config *config, struct ld_arena *arena,
                        struct ld_err *err);
 
-/* Adds what the YAML file (and, before it, its base) sets. An unknown key, a
- * key set twice, a value of the wrong type or out of bounds is LD_ERR_USAGE
- * with file, line and column, and the nearest known key. */
+/* Adds what the YAML file (and, before it, its base; at most 8 of them) sets.
+ * LD_ERR_USAGE with file, line and column: what is not YAML, an unknown key
+ * (and the nearest known one), a key set twice in one file, a value of the
+ * wrong type or out of bounds. LD_ERR_IO: no such file. After a failure the
+ * config is of no use. */
 bool ld_config_read(struct ld_config *config, const char *path,
                     struct ld_arena *arena, struct ld_err *err);
 
-/* One "key=value" of the command line; value is YAML. */
+/* One "key=value" of the command line; value is YAML, or nothing for an empty
+ * text. Errors begin with "--set: key: ". */
 bool ld_config_set(struct ld_config *config, const char *assignment,
                    struct ld_arena *arena, struct ld_err *err);
 
@@ -94,9 +103,3 @@ void ld_config_text(const struct ld_config *config, struct ld_buf *out);
 
 /* Every key with type, default, bounds and help, for --help-config. */
 void ld_config_help(struct ld_buf *out);
-
-/* List items as numbers. LD_ERR_USAGE names the key. */
-bool ld_config_floats(const struct ld_config_list *list, const char *key,
-                      float *out, int n, struct ld_err *err);
-bool ld_config_ints(const struct ld_config_list *list, const char *key,
-                    int *out, int max, int *n, struct ld_err *err);

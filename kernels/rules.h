@@ -48,7 +48,7 @@ struct ld_loss_rules {
     float vlr_kd;        /* 0: the reference has it, always off */
     enum ld_box_loss box_loss;
     enum ld_ld_norm ld_norm;
-    float norm_images; /* images of the reference's batch, for per_image: 2 */
+    float norm_images; /* images of the reference's batch, for per_image: 3 */
 };
 
 struct ld_detect_rules {

@@ -1,0 +1,375 @@
+#include "formats/config_table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/codec.h"
+#include "formats/config.h"
+#include "formats/dataset.h"
+
+/* The position of a word is the value of its enum. */
+_Static_assert(LD_DATASET_COCO == 0 && LD_DATASET_VOC == 1, "data.format");
+_Static_assert(LD_TEACHER_NONE == 0 && LD_TEACHER_CACHE == 1 &&
+                   LD_TEACHER_RESIDENT == 2,
+               "teacher.source");
+_Static_assert(LD_VLR_CODE == 0 && LD_VLR_DIOU == 1, "assign.vlr_mode");
+_Static_assert(LD_BOX_GIOU == 0 && LD_BOX_CIOU == 1, "loss.box_loss");
+_Static_assert(LD_NORM_SUM == 0 && LD_NORM_PER_IMAGE == 1 &&
+                   LD_NORM_AVG_FACTOR == 2,
+               "loss.ld_norm");
+_Static_assert(LD_STORAGE_FP32 == 0 && LD_STORAGE_FP16 == 1, "cache.storage");
+_Static_assert(sizeof(enum ld_vlr_mode) == sizeof(int) &&
+                   sizeof(enum ld_ld_norm) == sizeof(int) &&
+                   sizeof(enum ld_box_loss) == sizeof(int),
+               "an enum is stored as an int");
+
+_Static_assert(offsetof(struct ld_config, train.n_lr_steps) ==
+                   offsetof(struct ld_config, train.lr_steps) +
+                       LD_MAX_LR_STEPS * sizeof(int),
+               "a list of numbers is followed by its length");
+
+static const char *const formats[] = {"coco", "voc", NULL};
+static const char *const divisors[] = {"32", "64", "128", NULL};
+static const char *const depths[] = {"18", "34", "50", "101", NULL};
+static const char *const sources[] = {"none", "cache", "resident", NULL};
+static const char *const vlr_modes[] = {"code", "diou", NULL};
+static const char *const box_losses[] = {"giou", "ciou", NULL};
+static const char *const ld_norms[] = {"sum", "per_image", "avg_factor", NULL};
+static const char *const storages[] = {"fp32", "fp16", NULL};
+static const char *const devices[] = {"auto", "cpu", "cuda", NULL};
+
+#define AT(field) offsetof(struct ld_config, field)
+
+/* Defaults: GFL R-18, COCO 1x, as the LD paper trains it (spec configs 1). */
+const struct ld_setting ld_settings_table[] = {
+    {"data.format", LD_SETTING_ENUM, AT(data.format), "coco", 0, 0, formats,
+     "How the annotations are written."},
+    {"data.train", LD_SETTING_PATHS, AT(data.train), "''", 0, 0, NULL,
+     "Training annotations. COCO: the instances JSON. VOC: the folder with "
+     "Annotations, ImageSets and JPEGImages; ':' joins several."},
+    {"data.train_images", LD_SETTING_PATH, AT(data.train_images), "''", 0, 0,
+     NULL, "COCO: folder of the training images."},
+    {"data.train_split", LD_SETTING_TEXT, AT(data.train_split), "''", 0, 0,
+     NULL,
+     "VOC: name in ImageSets/Main, such as trainval; ':' joins one for each "
+     "folder of data.train."},
+    {"data.val", LD_SETTING_PATHS, AT(data.val), "''", 0, 0, NULL,
+     "Annotations to evaluate on, as data.train."},
+    {"data.val_images", LD_SETTING_PATH, AT(data.val_images), "''", 0, 0, NULL,
+     "COCO: folder of the images to evaluate on."},
+    {"data.val_split", LD_SETTING_TEXT, AT(data.val_split), "''", 0, 0, NULL,
+     "VOC: as data.train_split."},
+    {"data.classes", LD_SETTING_TEXTS, AT(data.classes), "[]", 0,
+     LD_MAX_CLASSES, NULL,
+     "Classes to learn, in order. [] takes all of the training data: COCO by "
+     "rising category id, VOC by alphabet."},
+    {"data.repeat", LD_SETTING_INT, AT(data.repeat), "1", 1, 10000, NULL,
+     "Passes over the training images that make one epoch (VOC recipes: 3)."},
+
+    {"view.long_edge", LD_SETTING_INT, AT(view.long_edge), "1333", 32, 16384,
+     NULL, "Images are scaled to fit: longer side at most this, in pixels."},
+    {"view.short_edge", LD_SETTING_INT, AT(view.short_edge), "800", 32, 16384,
+     NULL, "Shorter side at most this, in pixels."},
+    {"view.divisor", LD_SETTING_CHOICE, AT(view.divisor), "32", 0, 0, divisors,
+     "Canvas sides are padded to multiples of this."},
+    {"view.flip", LD_SETTING_BOOL, AT(view_flip), "true", 0, 0, NULL,
+     "Train on images and their mirror images, each with probability 1/2; a "
+     "cache then holds both views."},
+    {"view.mean", LD_SETTING_FLOATS, AT(view.mean), "[123.675, 116.28, 103.53]",
+     -1000, 1000, NULL, "Subtracted from red, green, blue (0 to 255)."},
+    {"view.std", LD_SETTING_FLOATS, AT(view.std), "[58.395, 57.12, 57.375]",
+     0.001, 1000, NULL, "What red, green, blue are then divided by."},
+
+    {"model.depth", LD_SETTING_CHOICE, AT(model.depth), "18", 0, 0, depths,
+     "ResNet: 18 and 34 with basic, 50 and 101 with bottleneck blocks."},
+    {"model.width", LD_SETTING_INT, AT(model.width), "64", 1, 1024, NULL,
+     "Channels of the stem; ResNet's own is 64, a smaller one makes a tiny "
+     "model."},
+    {"model.fpn_channels", LD_SETTING_INT, AT(model.fpn_channels), "256", 1,
+     4096, NULL, "Channels of the feature pyramid and of the head."},
+    {"model.head_convs", LD_SETTING_INT, AT(model.head_convs), "4", 1, 8, NULL,
+     "Convolutions in each of the head's two towers."},
+    {"model.gn_groups", LD_SETTING_INT, AT(model.gn_groups), "32", 1, 1024,
+     NULL, "Groups of the head's GroupNorm; divides model.fpn_channels."},
+    {"model.reg_max", LD_SETTING_INT, AT(model.reg_max), "16", 1, 63, NULL,
+     "A box side is a distribution over 0 to reg_max strides. Teacher and "
+     "student must agree."},
+    {"model.frozen_stages", LD_SETTING_INT, AT(model.frozen_stages), "1", -1, 4,
+     NULL,
+     "Not trained: 0 the stem; 1 to 4 also layer1 to that layer; -1 "
+     "nothing is frozen."},
+    {"model.norm_eval", LD_SETTING_BOOL, AT(model.norm_eval), "true", 0, 0,
+     NULL,
+     "BatchNorm uses its stored statistics in training too. For pretrained "
+     "backbones; false to train from scratch."},
+    {"model.init", LD_SETTING_PATH, AT(model_init), "''", 0, 0, NULL,
+     "Checkpoint to start from: names and shapes that fit are taken over. '' "
+     "starts from random numbers."},
+
+    {"teacher.source", LD_SETTING_ENUM, AT(teacher.source), "none", 0, 0,
+     sources,
+     "Where the teacher's logits come from: none (plain training), shards "
+     "made by ld-cache, or the teacher run beside the student. `teacher: "
+     "cache` is short for it."},
+    {"teacher.checkpoint", LD_SETTING_PATH, AT(teacher.checkpoint), "''", 0, 0,
+     NULL, "The teacher's checkpoint, for a resident one."},
+    {"teacher.cache", LD_SETTING_PATH, AT(teacher.cache), "''", 0, 0, NULL,
+     "Folder of shards."},
+
+    {"assign.topk", LD_SETTING_INT, AT(assign.topk), "9", 1, 1000, NULL,
+     "ATSS: candidates a level for each object."},
+    {"assign.vlr_mode", LD_SETTING_ENUM, AT(assign.vlr_mode), "code", 0, 0,
+     vlr_modes,
+     "Valuable localization region: code as the published runs computed it, "
+     "diou as the paper's text has it."},
+    {"assign.vlr_gamma", LD_SETTING_FLOAT, AT(assign.vlr_gamma), "0.25", 0, 1,
+     NULL, "The region reaches down to gamma times the ATSS threshold."},
+    {"assign.vlr_exclude_main", LD_SETTING_BOOL, AT(assign.vlr_exclude_main),
+     "false", 0, 0, NULL, "Take positive locations out of the region."},
+
+    {"loss.qfl", LD_SETTING_FLOAT, AT(loss.qfl), "1", 0, 1000, NULL,
+     "Weight of the quality focal loss (classes)."},
+    {"loss.box", LD_SETTING_FLOAT, AT(loss.box), "2", 0, 1000, NULL,
+     "Weight of the box loss."},
+    {"loss.dfl", LD_SETTING_FLOAT, AT(loss.dfl), "0.25", 0, 1000, NULL,
+     "Weight of the distribution focal loss (box sides)."},
+    {"loss.ld", LD_SETTING_FLOAT, AT(loss.ld), "0.25", 0, 1000, NULL,
+     "Weight of localization distillation at positive locations."},
+    {"loss.ld_T", LD_SETTING_FLOAT, AT(loss.ld_T), "10", 0.01, 1000, NULL,
+     "Its temperature."},
+    {"loss.vlr", LD_SETTING_FLOAT, AT(loss.vlr), "0.25", 0, 1000, NULL,
+     "Weight of localization distillation in the valuable region."},
+    {"loss.vlr_T", LD_SETTING_FLOAT, AT(loss.vlr_T), "10", 0.01, 1000, NULL,
+     "Its temperature."},
+    {"loss.kd", LD_SETTING_FLOAT, AT(loss.kd), "10", 0, 1000, NULL,
+     "Weight of class distillation at positive locations."},
+    {"loss.kd_T", LD_SETTING_FLOAT, AT(loss.kd_T), "2", 0.01, 1000, NULL,
+     "Its temperature."},
+    {"loss.vlr_kd", LD_SETTING_FLOAT, AT(loss.vlr_kd), "0", 0, 1000, NULL,
+     "Weight of class distillation in the valuable region. Above 0, a cache "
+     "holds class logits of that region too."},
+    {"loss.box_loss", LD_SETTING_ENUM, AT(loss.box_loss), "giou", 0, 0,
+     box_losses, "Which box loss."},
+    {"loss.ld_norm", LD_SETTING_ENUM, AT(loss.ld_norm), "sum", 0, 0, ld_norms,
+     "What the localization distillation sums are divided by: sum nothing, as "
+     "published, so they grow with the batch; per_image keeps the strength of "
+     "loss.norm_images images whatever the batch; avg_factor as GIoU and DFL."},
+    {"loss.norm_images", LD_SETTING_FLOAT, AT(loss.norm_images), "3", 0.01,
+     1000, NULL,
+     "Images of the batch whose strength per_image keeps: 3 in the R-18 "
+     "recipe."},
+
+    {"train.batch", LD_SETTING_INT, AT(train.batch), "3", 1, 1024, NULL,
+     "Images a step."},
+    {"train.epochs", LD_SETTING_INT, AT(train.epochs), "12", 1, 10000, NULL,
+     "Passes over the data."},
+    {"train.seed", LD_SETTING_INT, AT(train.seed), "0", 0, 2147483647, NULL,
+     "Start of every random choice: weights, order, flips."},
+    {"train.lr", LD_SETTING_FLOAT, AT(train.lr), "0.00375", 0, 10, NULL,
+     "Learning rate after warm-up; the published runs use 0.01 a 16 images, "
+     "counted over all devices."},
+    {"train.momentum", LD_SETTING_FLOAT, AT(train.momentum), "0.9", 0, 1, NULL,
+     "Momentum of SGD."},
+    {"train.weight_decay", LD_SETTING_FLOAT, AT(train.weight_decay), "0.0001",
+     0, 1, NULL, "Weight decay, on every trained parameter."},
+    {"train.warmup_steps", LD_SETTING_INT, AT(train.warmup_steps), "500", 0,
+     1000000, NULL, "Steps over which the learning rate rises linearly."},
+    {"train.warmup_ratio", LD_SETTING_FLOAT, AT(train.warmup_ratio), "0.001", 0,
+     1, NULL, "Part of the learning rate that warm-up starts from."},
+    {"train.lr_steps", LD_SETTING_INTS, AT(train.lr_steps), "[8, 11]", 0, 10000,
+     NULL,
+     "Before each of these epochs, counted from 0, the learning rate is "
+     "divided by 10."},
+    {"train.eval_every", LD_SETTING_INT, AT(train.eval_every), "1", 0, 10000,
+     NULL, "Epochs between evaluations; 0: never."},
+    {"train.save_every", LD_SETTING_INT, AT(train.save_every), "0", 0,
+     1000000000, NULL,
+     "Steps between checkpoints inside an epoch; 0: after each epoch only."},
+    {"train.log_every", LD_SETTING_INT, AT(train.log_every), "50", 1, 1000000,
+     NULL, "Steps between lines of the log."},
+    {"train.loader_threads", LD_SETTING_INT, AT(train.loader_threads), "2", 1,
+     256, NULL, "Threads that decode images and shards ahead of the step."},
+
+    {"test.score", LD_SETTING_FLOAT, AT(test.score_limit), "0.05", 0, 1, NULL,
+     "A detection's score is above this."},
+    {"test.iou", LD_SETTING_FLOAT, AT(test.iou_limit), "0.6", 0, 1, NULL,
+     "A box that overlaps a better one by more is suppressed."},
+    {"test.per_level", LD_SETTING_INT, AT(test.per_level), "1000", 1, 1000000,
+     NULL, "Locations of a level that go on to suppression."},
+    {"test.per_image", LD_SETTING_INT, AT(test.per_image), "100", 1, 100000,
+     NULL, "Detections kept of an image."},
+
+    {"cache.storage", LD_SETTING_ENUM, AT(cache.storage), "fp16", 0, 0,
+     storages, "Numbers in shards: fp32 is exact, fp16 half the size."},
+    {"cache.images_per_shard", LD_SETTING_INT, AT(cache.images_per_shard),
+     "1024", 1, 1000000, NULL,
+     "Images in one shard file; an interrupted ld-cache loses at most one "
+     "shard."},
+    {"cache.skip_bad", LD_SETTING_BOOL, AT(cache.skip_bad), "false", 0, 0, NULL,
+     "Leave out, and record, images that cannot be read; otherwise stop."},
+
+    {"device", LD_SETTING_WORD, AT(device), "auto", 0, 0, devices,
+     "What computes; auto takes CUDA where it works, else the CPU."},
+    {"threads", LD_SETTING_INT, AT(threads), "0", 0, 1024, NULL,
+     "CPU threads of the network; 0: one for each core."},
+};
+const int ld_n_settings =
+    sizeof(ld_settings_table) / sizeof(ld_settings_table[0]);
+
+const struct ld_setting *ld_setting_find(const char *key)
+{
+    for (int i = 0; i < ld_n_settings; i++)
+        if (strcmp(ld_settings_table[i].key, key) == 0)
+            return &ld_settings_table[i];
+    return NULL;
+}
+
+bool ld_setting_is_section(const char *name)
+{
+    size_t len = strlen(name);
+
+    for (int i = 0; i < ld_n_settings; i++)
+        if (strncmp(ld_settings_table[i].key, name, len) == 0 &&
+            ld_settings_table[i].key[len] == '.')
+            return true;
+    return false;
+}
+
+/* ---- the nearest word ---- */
+
+static int least(int a, int b, int c)
+{
+    int ab = a < b ? a : b;
+
+    return ab < c ? ab : c;
+}
+
+/* Levenshtein's distance; both shorter than 64 characters. */
+static int distance(const char *a, const char *b)
+{
+    int row[64];
+    int n = (int)strlen(b);
+
+    for (int j = 0; j <= n; j++)
+        row[j] = j;
+    for (int i = 1; a[i - 1]; i++) {
+        int diagonal = row[0];
+
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int above = row[j];
+
+            row[j] = least(above + 1, row[j - 1] + 1,
+                           diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[n];
+}
+
+static const char *last_part(const char *key)
+{
+    const char *dot = strrchr(key, '.');
+
+    return dot ? dot + 1 : key;
+}
+
+/* More edits than a third of a word make another word. */
+static int most_edits(const char *word)
+{
+    return 1 + (int)strlen(word) / 4;
+}
+
+const char *ld_setting_nearest(const char *key)
+{
+    const char *best = NULL;
+    int fewest = most_edits(last_part(key)) + 1;
+
+    if (strlen(key) >= 64)
+        return NULL;
+    for (int i = 0; i < ld_n_settings; i++) {
+        const char *known = ld_settings_table[i].key;
+        int whole = distance(key, known);
+        int part = 1 + distance(last_part(key), last_part(known));
+        int edits = whole < part ? whole : part;
+
+        if (edits < fewest) {
+            fewest = edits;
+            best = known;
+        }
+    }
+    return best;
+}
+
+const char *ld_word_nearest(const char *word, const char *const *words)
+{
+    const char *best = NULL;
+    int fewest = most_edits(word) + 1;
+
+    if (strlen(word) >= 64)
+        return NULL;
+    for (; *words; words++) {
+        int edits = distance(word, *words);
+
+        if (edits < fewest) {
+            fewest = edits;
+            best = *words;
+        }
+    }
+    return best;
+}
+
+/* ---- what is expected ---- */
+
+/* "coco or voc", "none, cache or resident" */
+static void list_words(const char *const *words, char out[200])
+{
+    int at = 0;
+
+    for (int i = 0; words[i]; i++) {
+        const char *between = i == 0 ? "" : words[i + 1] ? ", " : " or ";
+
+        at += snprintf(out + at, (size_t)(200 - at), "%s%s", between, words[i]);
+    }
+}
+
+void ld_setting_expected(const struct ld_setting *s, char out[200])
+{
+    switch (s->kind) {
+    case LD_SETTING_INT:
+        snprintf(out, 200, "a whole number from %.0f to %.0f", s->low, s->high);
+        break;
+    case LD_SETTING_FLOAT:
+        snprintf(out, 200, "a number from %g to %g", s->low, s->high);
+        break;
+    case LD_SETTING_BOOL:
+        snprintf(out, 200, "true or false");
+        break;
+    case LD_SETTING_TEXT:
+        snprintf(out, 200, "a text");
+        break;
+    case LD_SETTING_PATH:
+        snprintf(out, 200, "a path");
+        break;
+    case LD_SETTING_PATHS:
+        snprintf(out, 200, "a path, or several joined by ':'");
+        break;
+    case LD_SETTING_ENUM:
+    case LD_SETTING_CHOICE:
+    case LD_SETTING_WORD:
+        list_words(s->words, out);
+        break;
+    case LD_SETTING_FLOATS:
+        snprintf(out, 200, "a list of 3 numbers from %g to %g", s->low,
+                 s->high);
+        break;
+    case LD_SETTING_INTS:
+        snprintf(out, 200,
+                 "a list of at most %d whole numbers from %.0f to %.0f",
+                 LD_MAX_LR_STEPS, s->low, s->high);
+        break;
+    case LD_SETTING_TEXTS:
+        snprintf(out, 200, "a list of at most %.0f names", s->high);
+        break;
+    }
+}
