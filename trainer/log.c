@@ -7,6 +7,7 @@
 
 #include "formats/file.h"
 #include "formats/json.h"
+#include "kernels/base/progress.h"
 
 struct ld_log {
     FILE *file;
@@ -121,8 +122,10 @@ bool ld_log_step(struct ld_log *log, const struct ld_log_step *s,
         fprintf(log->file, ", \"%s\": %.6g", ld_term_name((enum ld_term)term),
                 ld_loss_term(s->terms, (enum ld_term)term));
     fprintf(log->file,
-            ", \"loss\": %.6g, \"steps_per_s\": %.4g, \"wait\": %.3g}\n",
-            ld_loss_total(s->terms), s->steps_per_second, s->wait);
+            ", \"loss\": %.6g, \"steps_per_s\": %.4g, \"wait\": %.3g, "
+            "\"memory_mb\": %.0f}\n",
+            ld_loss_total(s->terms), s->steps_per_second, s->wait,
+            ld_peak_memory() / 1e6);
     return fflush(log->file) == 0 || fail_write(log, err);
 }
 

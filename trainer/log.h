@@ -1,7 +1,7 @@
 /* log.h - one JSON object a line: what a run did, for people and for plots.
  *
  *   {"epoch": 1, "step": 50, "lr": 0.001, "loss_cls": 1.2, .., "loss": 3.4,
- *    "steps_per_s": 4.1, "wait": 0.01}
+ *    "steps_per_s": 4.1, "wait": 0.01, "memory_mb": 512}
  *   {"epoch": 1, "step": 120, "AP": 0.21, "AP50": 0.40, "AP75": 0.19} */
 #pragma once
 
