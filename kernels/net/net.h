@@ -55,10 +55,15 @@ struct ld_param *ld_net_params(struct ld_net *net, int *count);
 void ld_net_changed(struct ld_net *net);
 
 /* Readies the network for a batch of N images on a canvas of H x W pixels,
- * multiples of 32. */
+ * usually multiples of 32. After the first time a canvas of the last 32 sizes
+ * takes no allocation. LD_ERR_USAGE for a size that is not 1 to 16384,
+ * LD_ERR_MEMORY, LD_ERR_DEVICE; the network then has no canvas. */
 bool ld_net_resize(struct ld_net *net, int N, int H, int W, struct ld_err *err);
 
-/* Device memory, valid until the next ld_net_resize. */
+/* Device memory, in place until the next ld_net_resize. What it holds lives as
+ * short as it can: write the input before each forward pass, which overwrites
+ * it; read the rows before the backward pass, which overwrites them; write
+ * their gradients between the two. */
 float *ld_net_input(const struct ld_net *net); /* (N, 3, H, W) */
 struct ld_grid ld_net_grid(const struct ld_net *net);
 float *ld_net_class_rows(const struct ld_net *net); /* (N, A, K) */
@@ -67,7 +72,8 @@ float *ld_net_class_rows_grad(const struct ld_net *net);
 float *ld_net_box_rows_grad(const struct ld_net *net);
 
 /* Feature maps by name, for tests and for reading features: "c2".."c5",
- * "p3".."p7". NULL for a map whose memory another has taken over since. */
+ * "p3".."p7", after a forward pass. NULL for a map whose memory another has
+ * taken over by then. */
 const float *ld_net_map(const struct ld_net *net, const char *name,
                         struct ld_shape *shape);
 
@@ -76,6 +82,7 @@ void ld_net_zero_grad(struct ld_net *net);
 void ld_net_backward(struct ld_net *net);
 void ld_net_sgd(struct ld_net *net, struct ld_sgd s);
 
-/* Device bytes held: parameters with gradients and momentum, and maps. */
+/* Device bytes held: parameters with gradients and momentum, and as the
+ * convolutions read them; and maps. */
 size_t ld_net_param_bytes(const struct ld_net *net);
 size_t ld_net_map_bytes(const struct ld_net *net);

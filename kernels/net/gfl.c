@@ -1,0 +1,221 @@
+#include "kernels/net/gfl.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "kernels/net/net.h"
+
+static const float HEAD_DEVIATION = 0.01F;
+static const float PRIOR = 0.01F; /* score of every class to begin with: Lin et
+                                     al. 2017 (focal loss), section 4.1 */
+
+enum { NONE = -1, FPN_INPUTS = 3, MAX_NAME = 48 };
+
+static int add_biased(struct ld_graph *graph, struct ld_filter filter,
+                      const char *name, enum ld_init init, float bias)
+{
+    int added = ld_graph_filter(graph, filter, name, init, HEAD_DEVIATION);
+
+    ld_graph_bias(graph, added, name, bias);
+    return added;
+}
+
+/* P3, P4, P5 from C3, C4, C5; P6 and P7 each from the one before. */
+static void add_fpn(struct ld_graph *graph, const int c[FPN_INPUTS], int C,
+                    bool train)
+{
+    int lateral[FPN_INPUTS], output[LD_MAX_LEVELS], map[FPN_INPUTS];
+    int *p = graph->pyramid;
+    char name[MAX_NAME];
+
+    for (int i = 0; i < FPN_INPUTS; i++) {
+        struct ld_filter filter = {.C = graph->map[c[i]].C,
+                                   .O = C,
+                                   .kernel = 1,
+                                   .stride = 1,
+                                   .trained = train};
+
+        snprintf(name, sizeof(name), "neck.lateral_convs.%d.conv", i);
+        lateral[i] = add_biased(graph, filter, name, LD_INIT_XAVIER, 0);
+    }
+    for (int i = 0; i < LD_MAX_LEVELS; i++) {
+        struct ld_filter filter = {.C = C,
+                                   .O = C,
+                                   .kernel = 3,
+                                   .stride = i < FPN_INPUTS ? 1 : 2,
+                                   .trained = train};
+
+        snprintf(name, sizeof(name), "neck.fpn_convs.%d.conv", i);
+        output[i] = add_biased(graph, filter, name, LD_INIT_XAVIER, 0);
+    }
+    for (int i = 0; i < FPN_INPUTS; i++)
+        map[i] = ld_graph_conv(graph, lateral[i], c[i], false);
+    for (int i = FPN_INPUTS - 1; i > 0; i--)
+        ld_graph_upsample(graph, map[i], map[i - 1]);
+    for (int i = 0; i < LD_MAX_LEVELS; i++)
+        p[i] = ld_graph_conv(graph, output[i],
+                             i < FPN_INPUTS ? map[i] : p[i - 1], false);
+}
+
+/* One of the two towers and its last convolution; all levels use the same. */
+struct tower {
+    int n_convs, conv[LD_MAX_HEAD_CONVS], gamma[LD_MAX_HEAD_CONVS];
+    int last;
+    int scale[LD_MAX_LEVELS];
+    int rows; /* the map that it fills */
+};
+
+static int norm_param(struct ld_graph *graph, const char *tower, int i,
+                      const char *part, float constant, bool trained)
+{
+    int C = graph->map[graph->pyramid[0]].C;
+    struct ld_param_spec spec = {.n_dims = 1,
+                                 .dim = {C},
+                                 .init = LD_INIT_CONSTANT,
+                                 .constant = constant,
+                                 .trained = trained};
+
+    snprintf(spec.name, sizeof(spec.name), "bbox_head.%s.%d.gn.%s", tower, i,
+             part);
+    return ld_graph_param(graph, spec);
+}
+
+static void add_tower_filters(struct ld_graph *graph, struct tower *tower,
+                              const char *tower_name, bool train)
+{
+    int C = graph->map[graph->pyramid[0]].C;
+    struct ld_filter filter = {
+        .C = C, .O = C, .kernel = 3, .stride = 1, .trained = train};
+    char name[MAX_NAME];
+
+    for (int i = 0; i < tower->n_convs; i++) {
+        snprintf(name, sizeof(name), "bbox_head.%s.%d.conv", tower_name, i);
+        tower->conv[i] = ld_graph_filter(graph, filter, name, LD_INIT_NORMAL,
+                                         HEAD_DEVIATION);
+        tower->gamma[i] = norm_param(graph, tower_name, i, "weight", 1, train);
+        norm_param(graph, tower_name, i, "bias", 0, train);
+    }
+}
+
+static void add_last_filter(struct ld_graph *graph, struct tower *tower,
+                            const char *name, float bias, bool train)
+{
+    struct ld_filter filter = {.C = graph->map[graph->pyramid[0]].C,
+                               .O = graph->map[tower->rows].C,
+                               .kernel = 3,
+                               .stride = 1,
+                               .trained = train};
+
+    tower->last = add_biased(graph, filter, name, LD_INIT_NORMAL, bias);
+}
+
+static void add_scales(struct ld_graph *graph, struct tower *tower, bool train)
+{
+    for (int level = 0; level < LD_MAX_LEVELS; level++) {
+        struct ld_param_spec spec = {
+            .init = LD_INIT_CONSTANT, .constant = 1, .trained = train};
+
+        snprintf(spec.name, sizeof(spec.name), "bbox_head.scales.%d.scale",
+                 level);
+        tower->scale[level] = ld_graph_param(graph, spec);
+    }
+}
+
+static void add_tower_layers(struct ld_graph *graph, const struct tower *tower,
+                             int level)
+{
+    int x = graph->pyramid[level];
+
+    for (int i = 0; i < tower->n_convs; i++) {
+        x = ld_graph_conv(graph, tower->conv[i], x, false);
+        x = ld_graph_gn(graph, x, tower->gamma[i]);
+    }
+    x = ld_graph_conv(graph, tower->last, x, false);
+    ld_graph_rows(graph, x, tower->rows, level, tower->scale[level]);
+}
+
+static void add_head(struct ld_graph *graph, const struct ld_model *model,
+                     bool train)
+{
+    struct tower cls = {.n_convs = model->head_convs,
+                        .scale = {NONE, NONE, NONE, NONE, NONE},
+                        .rows = graph->class_rows};
+    struct tower reg = {.n_convs = model->head_convs, .rows = graph->box_rows};
+
+    add_tower_filters(graph, &cls, "cls_convs", train);
+    add_tower_filters(graph, &reg, "reg_convs", train);
+    add_last_filter(graph, &cls, "bbox_head.gfl_cls",
+                    -logf((1 - PRIOR) / PRIOR), train);
+    add_last_filter(graph, &reg, "bbox_head.gfl_reg", 0, train);
+    add_scales(graph, &reg, train);
+    for (int level = 0; level < LD_MAX_LEVELS; level++) {
+        add_tower_layers(graph, &cls, level);
+        add_tower_layers(graph, &reg, level);
+    }
+}
+
+void ld_gfl_build(struct ld_graph *graph, const struct ld_model *model,
+                  bool train)
+{
+    static const char *const names[LD_MAX_LEVELS] = {"p3", "p4", "p5", "p6",
+                                                     "p7"};
+    int c[FPN_INPUTS];
+
+    graph->gn_groups = model->gn_groups;
+    graph->image = ld_graph_map(graph, LD_MAP_IMAGE, 3);
+    graph->class_rows = ld_graph_map(graph, LD_MAP_ROWS, model->n_classes);
+    graph->box_rows =
+        ld_graph_map(graph, LD_MAP_ROWS, 4 * (model->reg_max + 1));
+    ld_resnet_build(graph, model, train, c);
+    add_fpn(graph, c, model->fpn_channels, train);
+    for (int level = 0; level < LD_MAX_LEVELS; level++)
+        graph->map[graph->pyramid[level]].name = names[level];
+    add_head(graph, model, train);
+    ld_graph_finish(graph);
+}
+
+static bool check_range(const char *where, const char *field, int value,
+                        int least, int most, struct ld_err *err)
+{
+    if (value >= least && value <= most)
+        return true;
+    return ld_fail(err, LD_ERR_USAGE, "%s.%s: %d, expected %d to %d", where,
+                   field, value, least, most);
+}
+
+/* Feature maps are laid out in blocks of 16 channels. */
+static bool check_channels(const char *where, const char *field, int value,
+                           struct ld_err *err)
+{
+    if (value >= 16 && value <= 1024 && value % 16 == 0)
+        return true;
+    return ld_fail(err, LD_ERR_USAGE,
+                   "%s.%s: %d, expected a multiple of 16 from 16 to 1024",
+                   where, field, value);
+}
+
+bool ld_model_check(const struct ld_model *model, const char *where,
+                    struct ld_err *err)
+{
+    int depth = model->depth;
+
+    if (depth != 18 && depth != 34 && depth != 50 && depth != 101)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "%s.depth: %d, expected 18, 34, 50 or 101", where,
+                       depth);
+    if (!check_channels(where, "width", model->width, err) ||
+        !check_channels(where, "fpn_channels", model->fpn_channels, err) ||
+        !check_range(where, "head_convs", model->head_convs, 1,
+                     LD_MAX_HEAD_CONVS, err) ||
+        !check_range(where, "gn_groups", model->gn_groups, 1,
+                     model->fpn_channels, err) ||
+        !check_range(where, "n_classes", model->n_classes, 1, 10000, err) ||
+        !check_range(where, "reg_max", model->reg_max, 1, 255, err) ||
+        !check_range(where, "frozen_stages", model->frozen_stages, -1, 4, err))
+        return false;
+    if (model->fpn_channels % model->gn_groups == 0)
+        return true;
+    return ld_fail(err, LD_ERR_USAGE,
+                   "%s.gn_groups: %d does not divide fpn_channels, %d", where,
+                   model->gn_groups, model->fpn_channels);
+}

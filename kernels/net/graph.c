@@ -1,0 +1,224 @@
+#include "kernels/net/graph.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+static const int NONE = -1;
+
+int ld_graph_param(struct ld_graph *graph, struct ld_param_spec spec)
+{
+    assert(graph->n_params < LD_GRAPH_PARAMS);
+    graph->param[graph->n_params] = spec;
+    return graph->n_params++;
+}
+
+/* (C): a bias, a gamma, a running mean */
+static int vector_param(struct ld_graph *graph, const char *name,
+                        const char *part, int C, float constant, bool trained)
+{
+    struct ld_param_spec spec = {.n_dims = 1,
+                                 .dim = {C},
+                                 .init = LD_INIT_CONSTANT,
+                                 .constant = constant,
+                                 .trained = trained};
+
+    snprintf(spec.name, sizeof(spec.name), "%s.%s", name, part);
+    return ld_graph_param(graph, spec);
+}
+
+int ld_graph_map(struct ld_graph *graph, enum ld_map_kind kind, int C)
+{
+    assert(graph->n_maps < LD_GRAPH_MAPS);
+    graph->map[graph->n_maps] = (struct ld_map){.kind = kind, .C = C};
+    return graph->n_maps++;
+}
+
+int ld_graph_filter(struct ld_graph *graph, struct ld_filter filter,
+                    const char *name, enum ld_init init, float constant)
+{
+    struct ld_param_spec spec = {
+        .n_dims = 4,
+        .dim = {filter.O, filter.C, filter.kernel, filter.kernel},
+        .init = init,
+        .constant = constant,
+        .trained = filter.trained};
+
+    assert(graph->n_filters < LD_GRAPH_FILTERS);
+    snprintf(spec.name, sizeof(spec.name), "%s.weight", name);
+    filter.weight = ld_graph_param(graph, spec);
+    filter.bias = filter.bn = filter.layer = NONE;
+    graph->filter[graph->n_filters] = filter;
+    return graph->n_filters++;
+}
+
+void ld_graph_bias(struct ld_graph *graph, int filter, const char *name,
+                   float constant)
+{
+    struct ld_filter *f = &graph->filter[filter];
+
+    f->bias = vector_param(graph, name, "bias", f->O, constant, f->trained);
+}
+
+void ld_graph_bn(struct ld_graph *graph, int filter, const char *name,
+                 float gamma, bool folded)
+{
+    struct ld_filter *f = &graph->filter[filter];
+
+    f->folded = folded;
+    f->bn = vector_param(graph, name, "weight", f->O, gamma, f->trained);
+    vector_param(graph, name, "bias", f->O, 0, f->trained);
+    vector_param(graph, name, "running_mean", f->O, 0, false);
+    vector_param(graph, name, "running_var", f->O, 1, false);
+}
+
+static void add_layer(struct ld_graph *graph, struct ld_layer layer)
+{
+    assert(graph->n_layers < LD_GRAPH_LAYERS);
+    graph->layer[graph->n_layers++] = layer;
+}
+
+static int conv_layer(struct ld_graph *graph, int filter, int in, int identity,
+                      bool relu)
+{
+    struct ld_filter *f = &graph->filter[filter];
+    int out = ld_graph_map(graph, LD_MAP_FEATURE, f->O);
+
+    assert(graph->map[in].C == f->C);
+    if (f->layer == NONE)
+        f->layer = graph->n_layers;
+    add_layer(graph, (struct ld_layer){.kind = LD_LAYER_CONV,
+                                       .in = in,
+                                       .out = out,
+                                       .identity = identity,
+                                       .filter = filter,
+                                       .param = NONE,
+                                       .relu = relu,
+                                       .trained = f->trained});
+    return out;
+}
+
+/* Normalises with the parameters that begin at `gamma`. */
+static int norm_layer(struct ld_graph *graph, enum ld_layer_kind kind, int in,
+                      int gamma, bool relu)
+{
+    int out = ld_graph_map(graph, LD_MAP_FEATURE, graph->map[in].C);
+
+    add_layer(graph, (struct ld_layer){.kind = kind,
+                                       .in = in,
+                                       .out = out,
+                                       .identity = NONE,
+                                       .filter = NONE,
+                                       .param = gamma,
+                                       .relu = relu,
+                                       .trained = graph->param[gamma].trained});
+    return out;
+}
+
+static bool has_bn_layer(const struct ld_filter *f)
+{
+    return f->bn != NONE && !f->folded;
+}
+
+int ld_graph_conv(struct ld_graph *graph, int filter, int in, bool relu)
+{
+    const struct ld_filter *f = &graph->filter[filter];
+
+    if (!has_bn_layer(f))
+        return conv_layer(graph, filter, in, NONE, relu);
+    in = conv_layer(graph, filter, in, NONE, false);
+    return norm_layer(graph, LD_LAYER_BN, in, f->bn, relu);
+}
+
+int ld_graph_residual(struct ld_graph *graph, int filter, int in, int identity)
+{
+    int out;
+
+    if (!has_bn_layer(&graph->filter[filter]))
+        return conv_layer(graph, filter, in, identity, true);
+    out = ld_graph_conv(graph, filter, in, false);
+    add_layer(graph, (struct ld_layer){.kind = LD_LAYER_ADD_RELU,
+                                       .in = out,
+                                       .out = out,
+                                       .identity = identity,
+                                       .filter = NONE,
+                                       .param = NONE,
+                                       .relu = true});
+    return out;
+}
+
+int ld_graph_pool(struct ld_graph *graph, int in)
+{
+    int out = ld_graph_map(graph, LD_MAP_FEATURE, graph->map[in].C);
+
+    add_layer(graph, (struct ld_layer){.kind = LD_LAYER_POOL,
+                                       .in = in,
+                                       .out = out,
+                                       .identity = NONE,
+                                       .filter = NONE,
+                                       .param = NONE});
+    return out;
+}
+
+void ld_graph_upsample(struct ld_graph *graph, int in, int out)
+{
+    add_layer(graph, (struct ld_layer){.kind = LD_LAYER_UPSAMPLE,
+                                       .in = in,
+                                       .out = out,
+                                       .identity = NONE,
+                                       .filter = NONE,
+                                       .param = NONE});
+}
+
+int ld_graph_gn(struct ld_graph *graph, int in, int gamma)
+{
+    return norm_layer(graph, LD_LAYER_GN, in, gamma, true);
+}
+
+void ld_graph_rows(struct ld_graph *graph, int in, int out, int level,
+                   int scale)
+{
+    add_layer(graph, (struct ld_layer){.kind = LD_LAYER_ROWS,
+                                       .in = in,
+                                       .out = out,
+                                       .identity = NONE,
+                                       .filter = NONE,
+                                       .param = scale,
+                                       .level = level,
+                                       .trained = scale != NONE &&
+                                                  graph->param[scale].trained});
+}
+
+static void find_gradients(struct ld_graph *graph)
+{
+    for (int i = 0; i < graph->n_layers; i++) {
+        const struct ld_layer *layer = &graph->layer[i];
+
+        if (layer->trained || graph->map[layer->in].has_grad ||
+            (layer->identity != NONE && graph->map[layer->identity].has_grad))
+            graph->map[layer->out].has_grad = true;
+    }
+}
+
+void ld_graph_finish(struct ld_graph *graph)
+{
+    bool written[LD_GRAPH_MAPS] = {false};
+
+    find_gradients(graph);
+    for (int i = graph->n_layers - 1; i >= 0; i--) {
+        struct ld_layer *layer = &graph->layer[i];
+        const struct ld_map *in = &graph->map[layer->in];
+        int identity = layer->identity;
+
+        /* A residual's gradient takes over the memory of its sum's. */
+        if (identity != NONE && graph->map[identity].has_grad) {
+            assert(!written[identity]);
+            written[identity] = true;
+        }
+        if (!in->has_grad || layer->in == layer->out)
+            continue;
+        layer->adds = written[layer->in];
+        written[layer->in] = true;
+        assert(layer->adds == (layer->kind == LD_LAYER_UPSAMPLE) ||
+               layer->kind == LD_LAYER_CONV);
+    }
+}

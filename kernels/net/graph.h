@@ -1,0 +1,120 @@
+/* graph.h - the layers of a network in forward order, without any memory.
+ *
+ * Made once from a model: lists of parameters, of filters (the parameters of
+ * one convolution, which several layers may share), of maps (what flows
+ * between layers: the image, feature maps, rows of logits) and of layers.
+ * Sizes in pixels come later (plan.h), with a canvas. Indices tie the lists
+ * together; -1 is none. Backward walks the layers in reverse. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "kernels/base/error.h"
+#include "kernels/box.h"
+
+enum {
+    LD_GRAPH_PARAMS = 1024,
+    LD_GRAPH_FILTERS = 256,
+    LD_GRAPH_MAPS = 1024,
+    LD_GRAPH_LAYERS = 768,
+};
+
+enum ld_init {
+    LD_INIT_CONSTANT, /* `constant` */
+    LD_INIT_NORMAL,   /* mean 0, deviation `constant` */
+    LD_INIT_KAIMING,  /* normal, variance 2 / fan out (He et al. 2015) */
+    LD_INIT_XAVIER,   /* uniform, variance 2 / (fan in + fan out) */
+};
+
+struct ld_param_spec {
+    char name[64];
+    int n_dims, dim[4];
+    enum ld_init init;
+    float constant;
+    bool trained;
+};
+
+/* A convolution's parameters; its padding is kernel / 2. */
+struct ld_filter {
+    int C, O, kernel, stride;
+    int weight, bias; /* parameters */
+    int bn;           /* gamma; beta, mean and variance are the next three */
+    bool folded;      /* bn works on stored statistics, inside the weights */
+    bool trained;
+    int layer; /* the first that uses it */
+};
+
+enum ld_map_kind { LD_MAP_IMAGE, LD_MAP_FEATURE, LD_MAP_ROWS };
+
+struct ld_map {
+    enum ld_map_kind kind;
+    int C;            /* channels; of rows: numbers a row */
+    const char *name; /* "c3", "p7": see ld_net_map. Or NULL */
+    bool has_grad;
+};
+
+enum ld_layer_kind {
+    LD_LAYER_CONV,     /* out = relu?(conv(in) + bias + identity?) */
+    LD_LAYER_BN,       /* out = relu?(BN(in)), statistics of the batch */
+    LD_LAYER_ADD_RELU, /* out = relu(out + identity); in is out */
+    LD_LAYER_POOL,     /* out = maxpool(in) */
+    LD_LAYER_UPSAMPLE, /* out += nearest(in) */
+    LD_LAYER_GN,       /* out = relu(GN(in)) */
+    LD_LAYER_ROWS,     /* a level's part of the rows of out = scale * in */
+};
+
+struct ld_layer {
+    enum ld_layer_kind kind;
+    int in, out, identity; /* maps */
+    int filter;            /* of a CONV */
+    int param; /* gamma of BN and GN, then beta; scale of ROWS, or -1 */
+    int level; /* of ROWS */
+    bool relu;
+    bool trained; /* has parameters that get a gradient */
+    bool adds;    /* another layer has written the gradient of `in` by then */
+};
+
+struct ld_graph {
+    int n_params, n_filters, n_maps, n_layers;
+    struct ld_param_spec param[LD_GRAPH_PARAMS];
+    struct ld_filter filter[LD_GRAPH_FILTERS];
+    struct ld_map map[LD_GRAPH_MAPS];
+    struct ld_layer layer[LD_GRAPH_LAYERS];
+    int gn_groups;
+    int image, class_rows, box_rows; /* maps */
+    int pyramid[LD_MAX_LEVELS];      /* maps P3 to P7 */
+};
+
+/* The functions below add to a list and return the index. */
+
+int ld_graph_param(struct ld_graph *graph, struct ld_param_spec spec);
+int ld_graph_map(struct ld_graph *graph, enum ld_map_kind kind, int C);
+
+/* Adds a filter with its weight, named `name`.weight, to be drawn as `init`
+ * (and `constant`) says. C, O, kernel, stride and trained are the caller's. */
+int ld_graph_filter(struct ld_graph *graph, struct ld_filter filter,
+                    const char *name, enum ld_init init, float constant);
+
+/* Gives a filter its bias: zero, or what `constant` says. */
+void ld_graph_bias(struct ld_graph *graph, int filter, const char *name,
+                   float constant);
+
+/* Gives a filter its batch normalisation, folded or with a layer of its own;
+ * `gamma` to begin with. */
+void ld_graph_bn(struct ld_graph *graph, int filter, const char *name,
+                 float gamma, bool folded);
+
+/* Adds a layer. Each returns the map that comes out. */
+
+/* A convolution with the normalisation its filter has. */
+int ld_graph_conv(struct ld_graph *graph, int filter, int in, bool relu);
+/* The same, plus `identity`, then ReLU. */
+int ld_graph_residual(struct ld_graph *graph, int filter, int in, int identity);
+int ld_graph_pool(struct ld_graph *graph, int in);
+void ld_graph_upsample(struct ld_graph *graph, int in, int out);
+int ld_graph_gn(struct ld_graph *graph, int in, int gamma);
+void ld_graph_rows(struct ld_graph *graph, int in, int out, int level,
+                   int scale);
+
+/* To be called last: finds which maps have gradients and who writes first. */
+void ld_graph_finish(struct ld_graph *graph);

@@ -1,0 +1,271 @@
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/net/net_parts.h"
+
+static const float BN_EPS = 1e-5F; /* the reference's; of GN too */
+
+static size_t room_of(const struct ld_param_spec *spec)
+{
+    size_t count = 1;
+
+    for (int i = 0; i < spec->n_dims; i++)
+        count *= (size_t)spec->dim[i];
+    return ld_spans_room(count * sizeof(float)) / sizeof(float);
+}
+
+/* Numbers of all parameters that are trained, or of all that are not. */
+static size_t count_of(const struct ld_graph *graph, bool trained)
+{
+    size_t count = 0;
+
+    for (int i = 0; i < graph->n_params; i++)
+        if (graph->param[i].trained == trained)
+            count += room_of(&graph->param[i]);
+    return count;
+}
+
+static void place_params(struct ld_net *net, bool trained, float *at,
+                         float *grad, float *momentum)
+{
+    for (int i = 0; i < net->graph.n_params; i++) {
+        const struct ld_param_spec *spec = &net->graph.param[i];
+        struct ld_param *param = &net->param[i];
+        size_t room = room_of(spec);
+
+        if (spec->trained != trained)
+            continue;
+        param->trained = trained;
+        param->value.name = spec->name;
+        param->value.n_dims = spec->n_dims;
+        memcpy(param->value.dim, spec->dim, sizeof(spec->dim));
+        param->value.data = at;
+        param->grad = grad;
+        param->momentum = momentum;
+        at += room;
+        grad = grad ? grad + room : NULL;
+        momentum = momentum ? momentum + room : NULL;
+    }
+}
+
+bool ld_net_make_params(struct ld_net *net, struct ld_err *err)
+{
+    size_t trained = count_of(&net->graph, true);
+    size_t other = count_of(&net->graph, false);
+
+    net->n_trained = trained;
+    net->params_bytes = (3 * trained + other) * sizeof(float);
+    net->param = ld_new((size_t)net->graph.n_params, sizeof(*net->param), err);
+    net->params = net->dev->ops->alloc(net->dev, net->params_bytes, err);
+    if (!net->param || !net->params)
+        return false;
+    net->grads = net->params + trained + other;
+    net->momenta = net->grads + trained;
+    place_params(net, true, net->params, net->grads, net->momenta);
+    place_params(net, false, net->params + trained, NULL, NULL);
+    return true;
+}
+
+struct ld_param *ld_net_params(struct ld_net *net, int *count)
+{
+    *count = net->graph.n_params;
+    return net->param;
+}
+
+void ld_net_zero_grad(struct ld_net *net)
+{
+    net->dev->ops->zero(net->dev, net->grads, net->n_trained * sizeof(float));
+}
+
+void ld_net_sgd(struct ld_net *net, struct ld_sgd s)
+{
+    net->dev->ops->sgd(net->dev, net->params, net->momenta, net->grads,
+                       net->n_trained, s);
+    for (int i = 0; i < net->graph.n_filters; i++)
+        if (net->graph.filter[i].trained)
+            net->packed[i].current = false;
+}
+
+void ld_net_changed(struct ld_net *net)
+{
+    for (int i = 0; i < net->graph.n_filters; i++)
+        net->packed[i].current = false;
+}
+
+/* ---- filters ---- */
+
+bool ld_net_make_filters(struct ld_net *net, struct ld_err *err)
+{
+    const struct ld_graph *graph = &net->graph;
+    const struct ld_ops *ops = net->dev->ops;
+    size_t at[LD_GRAPH_FILTERS], bytes = 0, most = 0;
+
+    for (int i = 0; i < graph->n_filters; i++) {
+        const struct ld_filter *f = &graph->filter[i];
+        size_t room = ld_spans_room((size_t)f->O * sizeof(float));
+
+        at[i] = bytes;
+        bytes += room;
+        bytes +=
+            ld_spans_room(ops->conv_weight_bytes(net->plan->conv[f->layer]));
+        most = room > most ? room : most;
+    }
+    net->filters_bytes = bytes + most;
+    net->filters = ops->alloc(net->dev, net->filters_bytes, err);
+    if (!net->filters)
+        return false;
+    for (int i = 0; i < graph->n_filters; i++) {
+        char *place = (char *)net->filters + at[i];
+        size_t O = (size_t)graph->filter[i].O;
+
+        net->packed[i].shift = (float *)(void *)place;
+        net->packed[i].weights = place + ld_spans_room(O * sizeof(float));
+    }
+    net->scale = (float *)(void *)((char *)net->filters + bytes);
+    return true;
+}
+
+struct ld_bn ld_net_bn(const struct ld_net *net, const struct ld_filter *f)
+{
+    const struct ld_param *p = &net->param[f->bn];
+
+    return (struct ld_bn){.gamma = p[0].value.data,
+                          .beta = p[1].value.data,
+                          .mean = p[2].value.data,
+                          .var = p[3].value.data,
+                          .dgamma = p[0].grad,
+                          .dbeta = p[1].grad,
+                          .eps = BN_EPS};
+}
+
+static void pack_filter(struct ld_net *net, int i)
+{
+    const struct ld_filter *f = &net->graph.filter[i];
+    const struct ld_ops *ops = net->dev->ops;
+    struct ld_packed *packed = &net->packed[i];
+
+    if (f->folded) {
+        struct ld_bn bn = ld_net_bn(net, f);
+
+        ops->bn_fold(net->dev, net->scale, packed->shift, &bn, f->O);
+    }
+    ops->conv_pack(net->dev, net->plan->conv[f->layer], packed->weights,
+                   net->param[f->weight].value.data,
+                   f->folded ? net->scale : NULL);
+    packed->current = true;
+}
+
+void ld_net_pack(struct ld_net *net)
+{
+    for (int i = 0; i < net->graph.n_filters; i++)
+        if (!net->packed[i].current)
+            pack_filter(net, i);
+}
+
+/* ---- loading ---- */
+
+/* In a checkpoint of the reference, but not a parameter of ours. */
+static bool is_ignored(const char *name)
+{
+    static const char counter[] = "num_batches_tracked";
+    size_t len = strlen(name), tail = sizeof(counter) - 1;
+
+    return strcmp(name, "bbox_head.integral.project") == 0 ||
+           (len >= tail && strcmp(name + len - tail, counter) == 0);
+}
+
+static const struct ld_tensor *find(const struct ld_tensor *tensors, int n,
+                                    const char *name)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(tensors[i].name, name) == 0)
+            return &tensors[i];
+    return NULL;
+}
+
+static bool is_param(const struct ld_net *net, const char *name)
+{
+    for (int i = 0; i < net->graph.n_params; i++)
+        if (strcmp(net->graph.param[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static const char *shape_text(char text[64], const struct ld_tensor *t)
+{
+    int at = snprintf(text, 64, "(");
+
+    for (int i = 0; i < t->n_dims; i++)
+        at += snprintf(text + at, (size_t)(64 - at), "%s%d", i ? ", " : "",
+                       t->dim[i]);
+    snprintf(text + at, (size_t)(64 - at), ")");
+    return text;
+}
+
+static bool check_shape(const struct ld_tensor *got,
+                        const struct ld_tensor *want, struct ld_err *err)
+{
+    char got_text[64], want_text[64];
+    size_t dims = (size_t)want->n_dims * sizeof(want->dim[0]);
+
+    if (got->n_dims == want->n_dims && memcmp(got->dim, want->dim, dims) == 0)
+        return true;
+    return ld_fail(err, LD_ERR_MISMATCH, "tensor '%s': shape %s, expected %s",
+                   want->name, shape_text(got_text, got),
+                   shape_text(want_text, want));
+}
+
+static bool check_names(const struct ld_net *net,
+                        const struct ld_tensor *tensors, int n,
+                        struct ld_err *err)
+{
+    const char *missing = NULL, *unexpected = NULL;
+    int n_missing = 0, n_unexpected = 0;
+
+    for (int i = net->graph.n_params - 1; i >= 0; i--)
+        if (!find(tensors, n, net->graph.param[i].name)) {
+            missing = net->graph.param[i].name;
+            n_missing++;
+        }
+    for (int i = n - 1; i >= 0; i--)
+        if (!is_param(net, tensors[i].name) && !is_ignored(tensors[i].name)) {
+            unexpected = tensors[i].name;
+            n_unexpected++;
+        }
+    if (!missing && !unexpected)
+        return true;
+    return ld_fail(err, LD_ERR_MISMATCH,
+                   "%d tensors of the model are missing%s%s%s; %d tensors are "
+                   "not of the model%s%s%s",
+                   n_missing, missing ? " ('" : "", missing ? missing : "",
+                   missing ? "' first)" : "", n_unexpected,
+                   unexpected ? " ('" : "", unexpected ? unexpected : "",
+                   unexpected ? "' first)" : "");
+}
+
+bool ld_net_load(struct ld_net *net, const struct ld_tensor *tensors, int n,
+                 bool partial, struct ld_err *err)
+{
+    const struct ld_ops *ops = net->dev->ops;
+
+    for (int i = 0; i < net->graph.n_params; i++) {
+        const struct ld_tensor *value = &net->param[i].value;
+        const struct ld_tensor *tensor = find(tensors, n, value->name);
+
+        if (tensor && !check_shape(tensor, value, err))
+            return false;
+    }
+    if (!partial && !check_names(net, tensors, n, err))
+        return false;
+    for (int i = 0; i < net->graph.n_params; i++) {
+        const struct ld_tensor *value = &net->param[i].value;
+        const struct ld_tensor *tensor = find(tensors, n, value->name);
+
+        if (tensor)
+            ops->upload(net->dev, value->data, tensor->data,
+                        ld_tensor_count(value) * sizeof(float));
+    }
+    ld_net_changed(net);
+    return ops->sync(net->dev, err);
+}

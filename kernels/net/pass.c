@@ -1,0 +1,343 @@
+#include <assert.h>
+
+#include "kernels/net/net_parts.h"
+
+enum { NONE = -1 };
+
+static const float NORM_EPS = 1e-5F; /* of BN and GN, as the reference */
+
+void *ld_net_span(const struct ld_net *net, int span)
+{
+    return net->maps + net->plan->span[span].offset;
+}
+
+static float *value(const struct ld_net *net, int map)
+{
+    return ld_net_span(net, ld_plan_value(&net->graph, map));
+}
+
+static float *grad(const struct ld_net *net, int map)
+{
+    return ld_net_span(net, ld_plan_grad(&net->graph, map));
+}
+
+static void *saved(const struct ld_net *net, int i)
+{
+    return ld_net_span(net, ld_plan_saved(&net->graph, i));
+}
+
+static void *scratch(const struct ld_net *net)
+{
+    return ld_net_span(net, ld_plan_scratch(&net->graph));
+}
+
+static struct ld_shape shape_of(const struct ld_net *net, int map)
+{
+    return net->plan->shape[map];
+}
+
+/* ---- convolution ---- */
+
+static const float *bias_of(const struct ld_net *net, const struct ld_filter *f)
+{
+    if (f->folded)
+        return net->packed[f - net->graph.filter].shift;
+    return f->bias == NONE ? NULL : net->param[f->bias].value.data;
+}
+
+static void conv_forward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    const struct ld_filter *f = &net->graph.filter[layer->filter];
+    struct ld_device *dev = net->dev;
+    float *y = value(net, layer->out);
+
+    if (layer->identity != NONE && value(net, layer->identity) != y)
+        dev->ops->copy(dev, y, value(net, layer->identity),
+                       dev->ops->map_bytes(dev, shape_of(net, layer->out)));
+    dev->ops->conv_forward(dev, net->plan->conv[i], y, value(net, layer->in),
+                           net->packed[layer->filter].weights, bias_of(net, f),
+                           scratch(net));
+}
+
+/* Gradients of the folded weights and shift, and from them those of weight,
+ * gamma and beta. */
+static void folded_backward(struct ld_net *net, int i, const float *dy,
+                            const float *x)
+{
+    const struct ld_filter *f = &net->graph.filter[net->graph.layer[i].filter];
+    const struct ld_ops *ops = net->dev->ops;
+    struct ld_bn bn = ld_net_bn(net, f);
+    int n = f->C * f->kernel * f->kernel;
+    float *dfolded = ld_net_span(net, ld_plan_folded(&net->graph, i));
+    float *dshift = dfolded + (size_t)f->O * (size_t)n;
+
+    ops->zero(net->dev, dfolded, ((size_t)n + 1) * (size_t)f->O * sizeof(*dy));
+    ops->conv_backward_weights(net->dev, net->plan->conv[i], dfolded, dshift,
+                               dy, x, scratch(net));
+    ops->bn_unfold(net->dev, net->param[f->weight].grad, dfolded, dshift,
+                   net->param[f->weight].value.data, &bn, f->O, n);
+}
+
+static void weights_backward(struct ld_net *net, int i, const float *dy)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    const struct ld_filter *f = &net->graph.filter[layer->filter];
+    const float *x = value(net, layer->in);
+
+    if (f->folded)
+        folded_backward(net, i, dy, x);
+    else
+        net->dev->ops->conv_backward_weights(
+            net->dev, net->plan->conv[i], net->param[f->weight].grad,
+            f->bias == NONE ? NULL : net->param[f->bias].grad, dy, x,
+            scratch(net));
+}
+
+/* The gradient of `identity` lies in the same memory as that of `out`. */
+static void conv_backward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_device *dev = net->dev;
+    float *dy = grad(net, layer->out), *dx = grad(net, layer->in);
+
+    if (layer->relu)
+        dev->ops->relu_backward(dev, dy, value(net, layer->out),
+                                shape_of(net, layer->out));
+    if (layer->trained)
+        weights_backward(net, i, dy);
+    if (!net->graph.map[layer->in].has_grad)
+        return;
+    if (layer->adds)
+        dx = ld_net_span(net, ld_plan_addend(&net->graph, i));
+    dev->ops->conv_backward_data(dev, net->plan->conv[i], dx, dy,
+                                 net->packed[layer->filter].weights,
+                                 scratch(net));
+    if (layer->adds)
+        dev->ops->add(dev, grad(net, layer->in), dx, shape_of(net, layer->in));
+}
+
+/* ---- norms ---- */
+
+static struct ld_bn_train bn_of(const struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    const struct ld_param *p = &net->param[layer->param];
+
+    return (struct ld_bn_train){.shape = shape_of(net, layer->in),
+                                .relu = layer->relu,
+                                .eps = NORM_EPS,
+                                .gamma = p[0].value.data,
+                                .beta = p[1].value.data,
+                                .running_mean = p[2].value.data,
+                                .running_var = p[3].value.data,
+                                .stats = saved(net, i),
+                                .dgamma = p[0].grad,
+                                .dbeta = p[1].grad};
+}
+
+static void bn_forward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_bn_train bn = bn_of(net, i);
+
+    net->dev->ops->bn_train_forward(net->dev, value(net, layer->out),
+                                    value(net, layer->in), &bn);
+}
+
+static void bn_backward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_bn_train bn = bn_of(net, i);
+
+    net->dev->ops->bn_train_backward(net->dev, grad(net, layer->in),
+                                     grad(net, layer->out),
+                                     value(net, layer->in), &bn);
+}
+
+static struct ld_group_norm gn_of(const struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    const struct ld_param *p = &net->param[layer->param];
+
+    return (struct ld_group_norm){.shape = shape_of(net, layer->in),
+                                  .groups = net->graph.gn_groups,
+                                  .eps = NORM_EPS,
+                                  .gamma = p[0].value.data,
+                                  .beta = p[1].value.data,
+                                  .stats = saved(net, i),
+                                  .dgamma = p[0].grad,
+                                  .dbeta = p[1].grad};
+}
+
+static void gn_forward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_group_norm gn = gn_of(net, i);
+
+    net->dev->ops->gn_relu_forward(net->dev, value(net, layer->out),
+                                   value(net, layer->in), &gn);
+}
+
+static void gn_backward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_group_norm gn = gn_of(net, i);
+
+    net->dev->ops->gn_relu_backward(net->dev, grad(net, layer->in),
+                                    grad(net, layer->out),
+                                    value(net, layer->in), &gn);
+}
+
+/* ---- rows ---- */
+
+static struct ld_rows rows_of(const struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_rows rows = {.shape = shape_of(net, layer->in),
+                           .start = net->plan->grid.start[layer->level],
+                           .A = net->plan->grid.start[LD_MAX_LEVELS]};
+
+    if (layer->param != NONE) {
+        rows.scale = net->param[layer->param].value.data;
+        rows.dscale = net->param[layer->param].grad;
+    }
+    return rows;
+}
+
+static void rows_forward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_rows rows = rows_of(net, i);
+
+    net->dev->ops->rows_forward(net->dev, value(net, layer->out),
+                                value(net, layer->in), &rows);
+}
+
+static void rows_backward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_rows rows = rows_of(net, i);
+
+    net->dev->ops->rows_backward(net->dev, grad(net, layer->in),
+                                 grad(net, layer->out), value(net, layer->in),
+                                 &rows);
+}
+
+/* ---- what has no parameters ---- */
+
+/* The winners are remembered only for a backward pass to come. */
+static uint8_t *winners_of(const struct ld_net *net, int i)
+{
+    int span = ld_plan_saved(&net->graph, i);
+
+    return net->plan->span[span].bytes ? ld_net_span(net, span) : NULL;
+}
+
+static void pool_forward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+
+    net->dev->ops->maxpool_forward(net->dev, value(net, layer->out),
+                                   winners_of(net, i), value(net, layer->in),
+                                   shape_of(net, layer->in));
+}
+
+static void pool_backward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+
+    net->dev->ops->maxpool_backward(net->dev, grad(net, layer->in),
+                                    grad(net, layer->out), winners_of(net, i),
+                                    shape_of(net, layer->in));
+}
+
+static void upsample_forward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_shape out = shape_of(net, layer->out);
+
+    net->dev->ops->upsample_add(net->dev, value(net, layer->out),
+                                value(net, layer->in), shape_of(net, layer->in),
+                                out.H, out.W);
+}
+
+static void upsample_backward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_shape out = shape_of(net, layer->out);
+
+    net->dev->ops->upsample_add_backward(
+        net->dev, grad(net, layer->in), grad(net, layer->out),
+        shape_of(net, layer->in), out.H, out.W);
+}
+
+static void add_relu_forward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+
+    net->dev->ops->add_relu(net->dev, value(net, layer->out),
+                            value(net, layer->identity),
+                            shape_of(net, layer->out));
+}
+
+/* The gradient of `identity` lies in the same memory. */
+static void add_relu_backward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+
+    net->dev->ops->relu_backward(net->dev, grad(net, layer->out),
+                                 value(net, layer->out),
+                                 shape_of(net, layer->out));
+}
+
+/* ---- */
+
+struct layer_passes {
+    void (*forward)(struct ld_net *net, int i);
+    void (*backward)(struct ld_net *net, int i);
+};
+
+static const struct layer_passes passes[] = {
+    [LD_LAYER_CONV] = {conv_forward, conv_backward},
+    [LD_LAYER_BN] = {bn_forward, bn_backward},
+    [LD_LAYER_ADD_RELU] = {add_relu_forward, add_relu_backward},
+    [LD_LAYER_POOL] = {pool_forward, pool_backward},
+    [LD_LAYER_UPSAMPLE] = {upsample_forward, upsample_backward},
+    [LD_LAYER_GN] = {gn_forward, gn_backward},
+    [LD_LAYER_ROWS] = {rows_forward, rows_backward},
+};
+
+static void end_step(struct ld_net *net, int step)
+{
+    if (net->after_step)
+        net->after_step(net, step);
+}
+
+void ld_net_forward(struct ld_net *net)
+{
+    assert(net->plan);
+    ld_net_pack(net);
+    for (int i = 0; i < net->graph.n_layers; i++) {
+        passes[net->graph.layer[i].kind].forward(net, i);
+        end_step(net, i);
+    }
+}
+
+void ld_net_backward_from(struct ld_net *net, int n_layers)
+{
+    const struct ld_graph *graph = &net->graph;
+
+    for (int i = n_layers - 1; i >= 0; i--) {
+        if (graph->map[graph->layer[i].out].has_grad)
+            passes[graph->layer[i].kind].backward(net, i);
+        end_step(net, ld_plan_backward_step(graph, i));
+    }
+}
+
+void ld_net_backward(struct ld_net *net)
+{
+    assert(net->plan && net->graph.map[net->graph.class_rows].has_grad);
+    end_step(net, ld_plan_caller_step(&net->graph));
+    ld_net_backward_from(net, net->graph.n_layers);
+}

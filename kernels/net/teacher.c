@@ -1,0 +1,138 @@
+#include "kernels/net/teacher.h"
+
+/* Rows on their way out, grown to the most that an image has needed. */
+struct outlet {
+    int room;         /* rows */
+    float *device;    /* (room, width) */
+    float *host;      /* (room, width) */
+    int32_t *index;   /* (room) on the device */
+    int32_t *indices; /* (room) on the host */
+};
+
+struct ld_teacher {
+    struct ld_device *dev;
+    struct ld_net *net;
+    struct outlet boxes, classes;
+};
+
+static void outlet_free(struct ld_device *dev, struct outlet *out)
+{
+    dev->ops->release(dev, out->device);
+    dev->ops->release(dev, out->index);
+    ld_delete(out->host);
+    ld_delete(out->indices);
+    *out = (struct outlet){0};
+}
+
+static bool outlet_reserve(struct ld_device *dev, struct outlet *out, int rows,
+                           int width, struct ld_err *err)
+{
+    size_t room = (size_t)rows + (size_t)rows / 2,
+           values = room * (size_t)width;
+
+    if (rows <= out->room)
+        return true;
+    outlet_free(dev, out);
+    out->device = dev->ops->alloc(dev, values * sizeof(float), err);
+    out->index = dev->ops->alloc(dev, room * sizeof(int32_t), err);
+    out->host = ld_new(values, sizeof(float), err);
+    out->indices = ld_new(room, sizeof(int32_t), err);
+    if (err->code != LD_OK) {
+        outlet_free(dev, out);
+        return false;
+    }
+    out->room = (int)room;
+    return true;
+}
+
+/* Fetches the rows whose locations stand in out->indices. */
+static void outlet_fetch(struct ld_device *dev, struct outlet *out,
+                         const float *rows, int n, int width)
+{
+    if (n == 0)
+        return;
+    dev->ops->upload(dev, out->index, out->indices,
+                     (size_t)n * sizeof(int32_t));
+    dev->ops->rows_gather(dev, out->device, rows, out->index, n, width);
+    dev->ops->download(dev, out->host, out->device,
+                       (size_t)n * (size_t)width * sizeof(float));
+}
+
+struct ld_teacher *ld_teacher_new(struct ld_device *dev,
+                                  const struct ld_model *model,
+                                  const struct ld_tensor *tensors,
+                                  int n_tensors, struct ld_err *err)
+{
+    struct ld_teacher *teacher = ld_new(1, sizeof(*teacher), err);
+
+    if (!teacher)
+        return NULL;
+    teacher->dev = dev;
+    teacher->net = ld_net_new(dev, model, LD_NET_INFER, err);
+    if (!teacher->net ||
+        !ld_net_load(teacher->net, tensors, n_tensors, false, err)) {
+        ld_teacher_free(teacher);
+        return NULL;
+    }
+    return teacher;
+}
+
+void ld_teacher_free(struct ld_teacher *teacher)
+{
+    if (!teacher)
+        return;
+    outlet_free(teacher->dev, &teacher->boxes);
+    outlet_free(teacher->dev, &teacher->classes);
+    ld_net_free(teacher->net);
+    ld_delete(teacher);
+}
+
+static bool fetch_rows(struct ld_teacher *teacher,
+                       const struct ld_assignment *assignment, bool all_classes,
+                       struct ld_teacher_rows *out, struct ld_err *err)
+{
+    const struct ld_model *model = ld_net_model(teacher->net);
+    int n = assignment->n_rows, n_classes = 0;
+    int B = 4 * (model->reg_max + 1), K = model->n_classes;
+
+    if (!outlet_reserve(teacher->dev, &teacher->boxes, n, B, err) ||
+        !outlet_reserve(teacher->dev, &teacher->classes, n, K, err))
+        return false;
+    for (int i = 0; i < n; i++) {
+        const struct ld_row *row = &assignment->rows[i];
+
+        teacher->boxes.indices[i] = row->location;
+        if (all_classes || row->kind & LD_ROW_MAIN)
+            teacher->classes.indices[n_classes++] = row->location;
+    }
+    outlet_fetch(teacher->dev, &teacher->boxes, ld_net_box_rows(teacher->net),
+                 n, B);
+    outlet_fetch(teacher->dev, &teacher->classes,
+                 ld_net_class_rows(teacher->net), n_classes, K);
+    *out = (struct ld_teacher_rows){.n_rows = n,
+                                    .n_main = assignment->n_main,
+                                    .box_logits = teacher->boxes.host,
+                                    .class_logits = teacher->classes.host};
+    return teacher->dev->ops->sync(teacher->dev, err);
+}
+
+bool ld_teacher_run(struct ld_teacher *teacher, const float *planes, int H,
+                    int W, const struct ld_assignment *assignment,
+                    bool all_classes, struct ld_teacher_rows *out,
+                    struct ld_err *err)
+{
+    struct ld_net *net = teacher->net;
+
+    if (H % 32 || W % 32)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "teacher: a canvas of %d x %d pixels, expected "
+                       "multiples of 32",
+                       W, H);
+    if (!ld_net_resize(net, 1, H, W, err))
+        return ld_fail_in(err, "teacher");
+    teacher->dev->ops->upload(teacher->dev, ld_net_input(net), planes,
+                              3 * (size_t)H * (size_t)W * sizeof(float));
+    ld_net_forward(net);
+    return fetch_rows(teacher, assignment, all_classes, out, err) ||
+           ld_fail_in(err, "teacher");
+}
