@@ -1,0 +1,35 @@
+/* page.h - a picture being drawn by cairo, which reaches its file whole or not
+ * at all. */
+#pragma once
+
+#include <cairo.h>
+
+#include "kernels/base/mem.h"
+
+struct ld_page {
+    cairo_t *cr;
+    struct ld_buf svg; /* what an SVG page has written of itself so far */
+};
+
+struct ld_colour {
+    double r, g, b; /* 0 to 1 */
+};
+
+/* A page in memory, H x W pixels, black; published as PNG. Like all of cairo it
+ * takes note of a failure, and ld_page_publish reports it. */
+void ld_page_start_png(struct ld_page *page, int H, int W);
+
+/* A page of H x W points; published as SVG. The page may not be moved. */
+void ld_page_start_svg(struct ld_page *page, int H, int W);
+
+/* Writes the page to `path`. LD_ERR_FORMAT if a text was not UTF-8. */
+bool ld_page_publish(struct ld_page *page, const char *path,
+                     struct ld_err *err);
+void ld_page_free(struct ld_page *page);
+
+void ld_page_set_colour(struct ld_page *page, struct ld_colour colour);
+
+/* A sans-serif typeface; `size` in pixels. */
+void ld_page_set_font(struct ld_page *page, double size, bool bold);
+
+double ld_page_text_width(struct ld_page *page, const char *text);
