@@ -29,16 +29,21 @@ struct plot {
     struct axis x, y;
 };
 
-/* Okabe and Ito's colours, which the colour-blind tell apart too. */
-static struct ld_colour curve_colour(int i)
+/* Okabe and Ito's colours, which the colour-blind tell apart too; dashed when
+ * they come round again. */
+static void set_pen(struct ld_page *page, int i_curve, double width)
 {
     static const struct ld_colour colours[] = {
         {0, 0.45, 0.70},    {0.84, 0.37, 0}, {0, 0.62, 0.45},
         {0.80, 0.47, 0.65}, {0.90, 0.62, 0}, {0.34, 0.71, 0.91},
         {0.35, 0.35, 0.35},
     };
+    const int n_colours = sizeof(colours) / sizeof(colours[0]);
+    double dash = 6;
 
-    return colours[(size_t)i % (sizeof(colours) / sizeof(colours[0]))];
+    ld_page_set_colour(page, colours[i_curve % n_colours]);
+    cairo_set_dash(page->cr, &dash, i_curve >= n_colours, 0);
+    cairo_set_line_width(page->cr, width);
 }
 
 static void widen(struct axis *axis, double value)
@@ -184,35 +189,39 @@ static void draw_frame(struct plot *p, const char *title, const char *x_label,
     cairo_restore(cr);
 }
 
-static void draw_dot(cairo_t *cr, double x, double y)
+static bool is_known(const struct ld_curve *curve, int i)
 {
-    cairo_new_sub_path(cr);
-    cairo_arc(cr, x, y, 3, 0, 2 * M_PI);
-    cairo_fill(cr);
+    return isfinite(curve->x[i]) && isfinite(curve->y[i]);
 }
 
-static void draw_curve(struct plot *p, const struct ld_curve *curve,
-                       struct ld_colour colour)
+/* A piece of one point is a line of no length: its round ends show. */
+static void draw_line_of(struct plot *p, const struct ld_curve *curve)
 {
-    bool drawing = false;
+    cairo_t *cr = p->page.cr;
 
-    ld_page_set_colour(&p->page, colour);
-    cairo_set_line_width(p->page.cr, 2);
     for (int i = 0; i < curve->n; i++) {
-        bool known = isfinite(curve->x[i]) && isfinite(curve->y[i]);
-        double x = known ? x_at(p, curve->x[i]) : 0;
-        double y = known ? y_at(p, curve->y[i]) : 0;
-
-        if (known && drawing)
-            cairo_line_to(p->page.cr, x, y);
-        else if (known)
-            cairo_move_to(p->page.cr, x, y);
-        drawing = known;
+        if (!is_known(curve, i))
+            continue;
+        if (i == 0 || !is_known(curve, i - 1))
+            cairo_move_to(cr, x_at(p, curve->x[i]), y_at(p, curve->y[i]));
+        cairo_line_to(cr, x_at(p, curve->x[i]), y_at(p, curve->y[i]));
     }
-    cairo_stroke(p->page.cr);
-    for (int i = 0; i < curve->n && curve->n <= MOST_DOTS; i++)
-        if (isfinite(curve->x[i]) && isfinite(curve->y[i]))
-            draw_dot(p->page.cr, x_at(p, curve->x[i]), y_at(p, curve->y[i]));
+    cairo_set_line_cap(cr, CAIRO_LINE_CAP_ROUND);
+    cairo_set_line_join(cr, CAIRO_LINE_JOIN_ROUND);
+    cairo_stroke(cr);
+}
+
+static void draw_dots_of(struct plot *p, const struct ld_curve *curve)
+{
+    cairo_t *cr = p->page.cr;
+
+    for (int i = 0; i < curve->n; i++)
+        if (is_known(curve, i)) {
+            cairo_new_sub_path(cr);
+            cairo_arc(cr, x_at(p, curve->x[i]), y_at(p, curve->y[i]), 3, 0,
+                      2 * M_PI);
+        }
+    cairo_fill(cr);
 }
 
 /* Rows of colour and name between title and frame; returns how many. They
@@ -234,8 +243,7 @@ static int legend(struct ld_page *page, const struct ld_curve *curves,
             y += LEGEND_H;
         }
         if (draw) {
-            ld_page_set_colour(page, curve_colour(i));
-            cairo_set_line_width(page->cr, 3);
+            set_pen(page, i, 3);
             draw_line(page->cr, x, y, x + 24, y);
             ld_page_set_colour(page, (struct ld_colour){0.1, 0.1, 0.1});
             draw_text(page, curves[i].label, x + 30, y + 4.5, 0);
@@ -278,10 +286,12 @@ bool ld_draw_curves(const char *path, const char *title, const char *x_label,
     set_axes(&p, curves, n_curves);
     draw_frame(&p, title, x_label, y_label);
     legend(&p.page, curves, n_curves, true);
-    cairo_rectangle(p.page.cr, p.left, p.top, p.W, p.H);
-    cairo_clip(p.page.cr);
-    for (int i = 0; i < n_curves; i++)
-        draw_curve(&p, &curves[i], curve_colour(i));
+    for (int i = 0; i < n_curves; i++) {
+        set_pen(&p.page, i, 2);
+        draw_line_of(&p, &curves[i]);
+        if (curves[i].n <= MOST_DOTS)
+            draw_dots_of(&p, &curves[i]);
+    }
     ok = ld_page_publish(&p.page, path, err);
     ld_page_free(&p.page);
     return ok;
