@@ -42,8 +42,8 @@ struct ld_json {
     const char *name;            /* of the file, for errors; borrowed */
     struct ld_err *err;
     int depth;
-    uint8_t open[LD_JSON_DEPTH];  /* '[' or '{' */
-    bool started[LD_JSON_DEPTH];  /* a value has been read at this depth */
+    uint8_t open[LD_JSON_DEPTH]; /* '[' or '{' */
+    bool started[LD_JSON_DEPTH]; /* a value has been read at this depth */
 };
 
 /* A leading UTF-8 byte order mark is skipped. */
