@@ -12,10 +12,11 @@
 
 struct ld_object {
     struct ld_box box; /* pixels of the image file */
-    float area;        /* COCO's `area` (of the mask); VOC: of the box */
+    float area; /* COCO's `area` (of the mask); of the box where the file has
+                   none, and in VOC */
     int32_t class_index; /* 0 to n_classes - 1 */
-    bool ignored;      /* crowd or difficult */
-    bool trained;      /* passes the training filter of spec training 1 */
+    bool ignored;        /* crowd or difficult */
+    bool trained;        /* passes the training filter of spec training 1 */
 };
 
 struct ld_sample {
@@ -31,15 +32,19 @@ enum ld_dataset_kind { LD_DATASET_COCO, LD_DATASET_VOC };
 
 struct ld_dataset {
     enum ld_dataset_kind kind;
-    const char *folder; /* of the images */
-    struct ld_sample *samples; /* COCO: by rising id; VOC: by the split's order */
+    const char *folder; /* of the images; VOC: the parent of every source
+                           folder, so that a name is unique */
+    struct ld_sample
+        *samples; /* COCO: by rising id; VOC: by the split's order */
     int n_samples;
     struct ld_object *objects;
     int n_objects;
     const char **class_names;
     int64_t *category_id; /* (n_classes) of the COCO file; VOC: 1.. */
     int n_classes;
-    int n_dropped;   /* objects left out as degenerate or of unknown class */
+    int n_dropped;   /* boxes that training leaves out, beside the ignored ones:
+                        of no wanted class (not in `objects`), degenerate or
+                        outside the image (in `objects`, not trained) */
     char sha256[65]; /* of the annotations: file, or every XML in order */
 };
 
@@ -50,7 +55,8 @@ struct ld_dataset_source {
                                 are joined by ':' */
     const char *images;      /* COCO: folder of the images. VOC: NULL */
     const char *split;       /* VOC: name in ImageSets/Main; several joined by
-                                ':' belong to the folders in order */
+                                ':' belong to the folders in order, one
+                                serves all */
     const char *const *class_names; /* n_classes 0: all of the file, COCO by
                                        rising id, VOC in alphabetical order */
     int n_classes;

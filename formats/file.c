@@ -49,6 +49,17 @@ void ld_file_close(struct ld_file *file)
     *file = (struct ld_file){0};
 }
 
+void ld_file_forget(const struct ld_file *file, size_t begin, size_t end)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t first = begin / page * page, last = end / page * page;
+
+    /* Advice: where it is not taken, only memory is lost. */
+    if (first < last)
+        madvise((void *)(uintptr_t)(file->data + first), last - first,
+                MADV_DONTNEED);
+}
+
 bool ld_file_temporary(const char *path, char out[PATH_SIZE],
                        struct ld_err *err)
 {

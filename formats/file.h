@@ -17,6 +17,10 @@ struct ld_file {
 bool ld_file_open(const char *path, struct ld_file *out, struct ld_err *err);
 void ld_file_close(struct ld_file *file); /* an empty one is fine */
 
+/* Gives back the memory of the bytes [begin, end) once they are read. They may
+ * be read again, from disk. */
+void ld_file_forget(const struct ld_file *file, size_t begin, size_t end);
+
 /* Writes beside `path`, flushes to disk, renames, flushes the folder: the old
  * file or the new one stands at any moment, never half of one. */
 bool ld_file_replace(const char *path, const void *bytes, size_t len,
