@@ -1,0 +1,228 @@
+#include "kernels/base/mem.h"
+#include "kernels/base/parallel.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/weights_cpu.h"
+
+enum { ALIGN = 64 };
+
+/* Packed weights are one or two regions: the forward pass's order, and, in
+ * training, that of backward data. A pass reads the one whose form it took. */
+struct ld_conv {
+    struct ld_conv_desc desc;
+    struct ld_dnn_conv *pass[LD_DNN_N_PASSES];
+    struct ld_dnn_form *form[2];  /* of the regions; [1] may be NULL */
+    struct ld_dnn_form *gradient; /* of the weights' gradient, or NULL */
+    int region[LD_DNN_N_PASSES];  /* read by the pass */
+    float *no_bias;               /* (O) zeros */
+};
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* The orders of packed weights may not depend on the map's size: levels that
+ * share weights share one packed copy. So the library is asked for its
+ * preference on one made-up map. Its side is odd because that is the harder
+ * case: for even sides it has, for 1x1 kernels with a stride, an order that it
+ * cannot serve odd sides with. */
+static struct ld_dnn_form *form_of(struct ld_cpu *cpu,
+                                   const struct ld_conv_desc *desc,
+                                   enum ld_dnn_pass pass, struct ld_err *err)
+{
+    struct ld_conv_desc made_up = *desc;
+    struct ld_dnn_ask ask = {&made_up, cpu->block, pass, false, NULL};
+
+    made_up.in.N = 1;
+    made_up.in.H = made_up.in.W = 33 + 2 * desc->kernel * desc->dilation;
+    made_up.residual = made_up.relu = false;
+    return ld_dnn_form_new(cpu->dnn, &ask, err);
+}
+
+static bool make_forms(struct ld_cpu *cpu, struct ld_conv *conv,
+                       struct ld_err *err)
+{
+    const struct ld_conv_desc *desc = &conv->desc;
+
+    conv->form[0] = form_of(cpu, desc, LD_DNN_FORWARD, err);
+    if (!conv->form[0])
+        return false;
+    if (!desc->train)
+        return true;
+    conv->gradient = form_of(cpu, desc, LD_DNN_BACKWARD_WEIGHTS, err);
+    if (!desc->image && conv->gradient)
+        conv->form[1] = form_of(cpu, desc, LD_DNN_BACKWARD_DATA, err);
+    return conv->gradient && (desc->image || conv->form[1]);
+}
+
+static bool make_pass(struct ld_cpu *cpu, struct ld_conv *conv,
+                      enum ld_dnn_pass pass, struct ld_err *err)
+{
+    struct ld_dnn_ask ask = {&conv->desc, cpu->block, pass, false, NULL};
+
+    conv->region[pass] = pass == LD_DNN_BACKWARD_DATA;
+    ask.form = pass == LD_DNN_BACKWARD_WEIGHTS ? conv->gradient
+                                               : conv->form[conv->region[pass]];
+    conv->pass[pass] = ld_dnn_conv_new(cpu->dnn, &ask, err);
+    return conv->pass[pass] != NULL;
+}
+
+static bool make_passes(struct ld_cpu *cpu, struct ld_conv *conv,
+                        struct ld_err *err)
+{
+    const struct ld_conv_desc *desc = &conv->desc;
+
+    if (!make_pass(cpu, conv, LD_DNN_FORWARD, err))
+        return false;
+    if (!desc->train)
+        return true;
+    if (!desc->image && !make_pass(cpu, conv, LD_DNN_BACKWARD_DATA, err))
+        return false;
+    return make_pass(cpu, conv, LD_DNN_BACKWARD_WEIGHTS, err);
+}
+
+struct ld_conv *ld_cpu_conv_new(struct ld_device *dev,
+                                const struct ld_conv_desc *desc,
+                                struct ld_err *err)
+{
+    struct ld_conv *conv = ld_new(1, sizeof(*conv), err);
+
+    if (!conv)
+        return NULL;
+    conv->desc = *desc;
+    conv->no_bias = ld_new((size_t)desc->O, sizeof(float), err);
+    if (!conv->no_bias || !make_forms(ld_cpu_of(dev), conv, err) ||
+        !make_passes(ld_cpu_of(dev), conv, err)) {
+        ld_cpu_conv_free(dev, conv);
+        return NULL;
+    }
+    return conv;
+}
+
+void ld_cpu_conv_free(struct ld_device *dev, struct ld_conv *conv)
+{
+    (void)dev;
+    if (!conv)
+        return;
+    for (int i = 0; i < LD_DNN_N_PASSES; i++)
+        ld_dnn_conv_free(conv->pass[i]);
+    ld_dnn_form_free(conv->form[0]);
+    ld_dnn_form_free(conv->form[1]);
+    ld_dnn_form_free(conv->gradient);
+    ld_delete(conv->no_bias);
+    ld_delete(conv);
+}
+
+/* Scratch is the library's, then the packed gradient of the weights, then that
+ * of the bias. */
+static size_t library_scratch(const struct ld_conv *conv)
+{
+    size_t most = 0;
+
+    for (int i = 0; i < LD_DNN_N_PASSES; i++) {
+        size_t bytes =
+            conv->pass[i] ? ld_dnn_conv_scratch_bytes(conv->pass[i]) : 0;
+
+        most = bytes > most ? bytes : most;
+    }
+    return aligned(most);
+}
+
+size_t ld_cpu_conv_scratch_bytes(const struct ld_conv *conv)
+{
+    size_t bytes = library_scratch(conv);
+
+    if (conv->gradient)
+        bytes += aligned(conv->gradient->bytes) +
+                 aligned((size_t)conv->desc.O * sizeof(float));
+    return bytes;
+}
+
+static size_t region_at(const struct ld_conv *conv, int region)
+{
+    return region == 0 ? 0 : aligned(conv->form[0]->bytes);
+}
+
+size_t ld_cpu_conv_weight_bytes(const struct ld_conv *conv)
+{
+    size_t bytes = aligned(conv->form[0]->bytes);
+
+    return conv->form[1] ? bytes + aligned(conv->form[1]->bytes) : bytes;
+}
+
+void ld_cpu_conv_pack(struct ld_device *dev, const struct ld_conv *conv,
+                      void *packed, const float *weight, const float *scale)
+{
+    (void)dev;
+    for (int i = 0; i < 2; i++)
+        if (conv->form[i])
+            ld_weights_pack((float *)((char *)packed + region_at(conv, i)),
+                            conv->form[i], weight, scale);
+}
+
+/* The library takes pointers to non-const, and writes to none that a pass
+ * only reads. */
+static void run(struct ld_device *dev, const struct ld_conv *conv,
+                enum ld_dnn_pass pass, const struct ld_dnn_operands *operands)
+{
+    struct ld_cpu *cpu = ld_cpu_of(dev);
+
+    ld_dnn_conv_run(cpu->dnn, conv->pass[pass], operands, &cpu->fault);
+}
+
+static void *region_read(const struct ld_conv *conv, enum ld_dnn_pass pass,
+                         const void *packed)
+{
+    return (char *)packed + region_at(conv, conv->region[pass]);
+}
+
+void ld_cpu_conv_forward(struct ld_device *dev, const struct ld_conv *conv,
+                         float *y, const float *x, const void *packed,
+                         const float *bias, void *scratch)
+{
+    struct ld_dnn_operands operands = {
+        .x = (void *)x,
+        .w = region_read(conv, LD_DNN_FORWARD, packed),
+        .bias = bias ? (void *)bias : conv->no_bias,
+        .y = y,
+        .scratch = scratch,
+    };
+
+    run(dev, conv, LD_DNN_FORWARD, &operands);
+}
+
+void ld_cpu_conv_backward_data(struct ld_device *dev,
+                               const struct ld_conv *conv, float *dx,
+                               const float *dy, const void *packed,
+                               void *scratch)
+{
+    struct ld_dnn_operands operands = {
+        .x = dx,
+        .w = region_read(conv, LD_DNN_BACKWARD_DATA, packed),
+        .y = (void *)dy,
+        .scratch = scratch,
+    };
+
+    run(dev, conv, LD_DNN_BACKWARD_DATA, &operands);
+}
+
+void ld_cpu_conv_backward_weights(struct ld_device *dev,
+                                  const struct ld_conv *conv, float *dweight,
+                                  float *dbias, const float *dy, const float *x,
+                                  void *scratch)
+{
+    char *packed = (char *)scratch + library_scratch(conv);
+    float *bias = (float *)(packed + aligned(conv->gradient->bytes));
+    struct ld_dnn_operands operands = {
+        .x = (void *)x,
+        .w = packed,
+        .bias = bias,
+        .y = (void *)dy,
+        .scratch = scratch,
+    };
+
+    run(dev, conv, LD_DNN_BACKWARD_WEIGHTS, &operands);
+    ld_weights_unpack_add(dweight, (const float *)packed, conv->gradient);
+    for (int o = 0; dbias && o < conv->desc.O; o++)
+        dbias[o] += bias[o];
+}
