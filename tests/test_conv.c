@@ -1,0 +1,550 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/golden.h"
+#include "tests/maps.h"
+#include "tests/suite.h"
+
+/* Relative L2 errors. A direct fp32 convolution is off by about 1e-6 (some
+ * thousand terms, each rounded to 6e-8, errors adding up like their root);
+ * Winograd's F(4x4, 3x3) by about 2e-6, its transforms multiply by up to 5. */
+static const double tolerance = 5e-6;
+
+struct trial {
+    struct ld_conv_desc desc;
+    struct ld_shape out;
+    float *x, *w, *bias, *identity, *dy; /* plain, host; may be NULL: bias,
+                                            identity */
+};
+
+struct outcome {
+    double *y, *dx, *dw, *dbias;
+};
+
+static size_t weight_count(const struct ld_conv_desc *d)
+{
+    return (size_t)d->O * d->in.C * d->kernel * d->kernel;
+}
+
+static struct trial trial_of(struct maps *m, struct ld_conv_desc desc,
+                             bool with_bias)
+{
+    struct trial t = {.desc = desc, .out = ld_conv_out(&desc)};
+
+    t.x = maps_normal(m, shape_count(desc.in));
+    t.w = maps_normal(m, weight_count(&desc));
+    t.dy = maps_normal(m, shape_count(t.out));
+    t.bias = with_bias ? maps_normal(m, (size_t)desc.O) : NULL;
+    t.identity = desc.residual ? maps_normal(m, shape_count(t.out)) : NULL;
+    return t;
+}
+
+/* ---- the plain version ---- */
+
+/* Where tap `tap` of output value i_y reads channel 0 of x; false: in the
+ * padding. */
+static bool source_of(const struct trial *t, size_t i_y, int tap, size_t *i_x)
+{
+    const struct ld_conv_desc *d = &t->desc;
+    int column = (int)(i_y % t->out.W), row = (int)(i_y / t->out.W % t->out.H);
+    size_t n = i_y / t->out.W / t->out.H / t->out.C;
+    int h = row * d->stride - d->pad + tap / d->kernel * d->dilation;
+    int w = column * d->stride - d->pad + tap % d->kernel * d->dilation;
+
+    *i_x = (n * d->in.C * d->in.H + h) * d->in.W + w;
+    return h >= 0 && h < d->in.H && w >= 0 && w < d->in.W;
+}
+
+/* One output value; adds to the gradients what its dy does. */
+static double plain_value(const struct trial *t, struct outcome *out,
+                          size_t i_y)
+{
+    size_t taps = (size_t)t->desc.kernel * t->desc.kernel, x = 0;
+    size_t map = (size_t)t->desc.in.H * t->desc.in.W;
+    size_t o = i_y / t->out.W / t->out.H % t->out.C;
+    double dy = (double)t->dy[i_y], sum = 0;
+
+    for (size_t k = 0; k < taps; k++) {
+        size_t w = o * t->desc.in.C * taps + k;
+
+        if (!source_of(t, i_y, (int)k, &x))
+            continue;
+        for (int c = 0; c < t->desc.in.C; c++, x += map, w += taps) {
+            sum += (double)t->x[x] * (double)t->w[w];
+            out->dx[x] += dy * (double)t->w[w];
+            out->dw[w] += dy * (double)t->x[x];
+        }
+    }
+    return sum;
+}
+
+static struct outcome plain_outcome(struct maps *m, const struct trial *t)
+{
+    size_t count = shape_count(t->out), map = (size_t)t->out.H * t->out.W;
+    struct outcome out = {
+        .y = maps_doubles(m, count),
+        .dx = maps_doubles(m, shape_count(t->desc.in)),
+        .dw = maps_doubles(m, weight_count(&t->desc)),
+        .dbias = maps_doubles(m, (size_t)t->desc.O),
+    };
+
+    for (size_t i = 0; i < count; i++) {
+        size_t o = i / map % t->out.C;
+        double y = plain_value(t, &out, i);
+
+        y += t->bias ? (double)t->bias[o] : 0;
+        y += t->identity ? (double)t->identity[i] : 0;
+        out.y[i] = t->desc.relu ? fmax(y, 0) : y;
+        out.dbias[o] += (double)t->dy[i];
+    }
+    return out;
+}
+
+/* ---- the device's ---- */
+
+struct session {
+    struct ld_conv *conv;
+    void *packed, *scratch;
+    float *x, *y, *dx, *dy, *dw, *dbias;
+};
+
+static struct ld_conv *conv_of(struct maps *m, const struct ld_conv_desc *desc)
+{
+    struct ld_err err = {0};
+    struct ld_conv *conv = m->dev->ops->conv_new(m->dev, desc, &err);
+
+    ck_assert_msg(conv != NULL, "%s", err.text);
+    return conv;
+}
+
+static struct session session_of(struct maps *m, const struct trial *t)
+{
+    const struct ld_ops *ops = m->dev->ops;
+    struct session s = {.conv = conv_of(m, &t->desc)};
+    float *w = maps_vector(m, t->w, weight_count(&t->desc));
+
+    s.scratch = maps_memory(m, ops->conv_scratch_bytes(s.conv));
+    s.packed = maps_memory(m, ops->conv_weight_bytes(s.conv));
+    memset(s.packed, 0xff, ops->conv_weight_bytes(s.conv)); /* NaN */
+    ops->conv_pack(m->dev, s.conv, s.packed, w, NULL);
+    s.x = t->desc.image ? maps_vector(m, t->x, shape_count(t->desc.in))
+                        : maps_map(m, t->x, t->desc.in);
+    s.y = maps_map(m, t->identity, t->out);
+    s.dx = maps_map(m, NULL, t->desc.in);
+    s.dy = maps_map(m, t->dy, t->out);
+    s.dw = maps_memory(m, weight_count(&t->desc) * sizeof(float));
+    s.dbias = maps_memory(m, t->desc.O * sizeof(float));
+    return s;
+}
+
+static void session_run(struct maps *m, const struct trial *t,
+                        const struct session *s)
+{
+    const struct ld_ops *ops = m->dev->ops;
+    float *bias = t->bias ? maps_vector(m, t->bias, (size_t)t->desc.O) : NULL;
+
+    ops->conv_forward(m->dev, s->conv, s->y, s->x, s->packed, bias, s->scratch);
+    if (!t->desc.train)
+        return;
+    if (!t->desc.image)
+        ops->conv_backward_data(m->dev, s->conv, s->dx, s->dy, s->packed,
+                                s->scratch);
+    ops->conv_backward_weights(m->dev, s->conv, s->dw, bias ? s->dbias : NULL,
+                               s->dy, s->x, s->scratch);
+}
+
+static void describe(char text[200], const struct ld_conv_desc *d)
+{
+    snprintf(text, 200,
+             "N %d, C %d -> %d, %dx%d, kernel %d, stride %d, pad %d, dilation "
+             "%d%s%s%s",
+             d->in.N, d->in.C, d->O, d->in.H, d->in.W, d->kernel, d->stride,
+             d->pad, d->dilation, d->image ? ", image" : "",
+             d->relu ? ", relu" : "", d->residual ? ", residual" : "");
+}
+
+static void compare(struct maps *m, const char *what, const char *which,
+                    const float *got, const double *want, size_t count)
+{
+    char text[256];
+
+    (void)m;
+    snprintf(text, sizeof(text), "%s of (%s)", what, which);
+    maps_close_to(text, got, want, count, tolerance);
+}
+
+static void check_trial(struct maps *m, const struct trial *t)
+{
+    struct outcome want = plain_outcome(m, t);
+    struct session s = session_of(m, t);
+    char text[200];
+
+    describe(text, &t->desc);
+    session_run(m, t, &s);
+    maps_sync(m);
+    compare(m, "y", text, maps_plain(m, s.y, t->out), want.y,
+            shape_count(t->out));
+    if (t->desc.train) {
+        if (!t->desc.image)
+            compare(m, "dx", text, maps_plain(m, s.dx, t->desc.in), want.dx,
+                    shape_count(t->desc.in));
+        compare(m, "dweight", text, s.dw, want.dw, weight_count(&t->desc));
+        if (t->bias)
+            compare(m, "dbias", text, s.dbias, want.dbias, (size_t)t->desc.O);
+    }
+    m->dev->ops->conv_free(m->dev, s.conv);
+}
+
+static struct ld_conv_desc random_desc(struct maps *m)
+{
+    static const int channels[] = {3, 16, 20, 64, 68}, kernels[] = {1, 3, 7};
+    static const int sizes[] = {1, 2, 5, 8, 13, 17}, small[] = {1, 2};
+    struct ld_conv_desc d = {
+        .in = {.N = maps_pick(m, small, 2),
+               .C = maps_pick(m, channels, 5),
+               .H = maps_pick(m, sizes, 6),
+               .W = maps_pick(m, sizes, 6)},
+        .O = maps_pick(m, channels, 5),
+        .kernel = maps_pick(m, kernels, 3),
+        .stride = maps_pick(m, small, 2),
+        .dilation = maps_pick(m, small, 2),
+        .relu = maps_pick(m, small, 2) == 1,
+        .residual = maps_pick(m, small, 2) == 1,
+        .train = true,
+    };
+
+    d.pad = d.kernel / 2 * d.dilation;
+    return d;
+}
+
+START_TEST(convolutions_of_random_shapes_agree_with_plain_loops)
+{
+    struct maps m;
+
+    for (int i = 0; i < 40; i++) {
+        struct trial t;
+
+        maps_open(&m, 0, 100 + (uint64_t)i);
+        t = trial_of(&m, random_desc(&m), i % 3 != 0);
+        check_trial(&m, &t);
+        maps_close(&m);
+    }
+}
+END_TEST
+
+START_TEST(convolutions_of_detectors_agree_with_plain_loops)
+{
+    static const struct ld_conv_desc cases[] = {
+        {{2, 3, 37, 50}, 64, 7, 2, 3, 1, true, true, false, true},
+        {{1, 3, 32, 32}, 20, 3, 2, 1, 1, true, false, false, true},
+        {{1, 256, 24, 25}, 256, 3, 1, 1, 1, false, true, true, true},
+        {{2, 256, 5, 7}, 80, 3, 1, 1, 1, false, false, false, true},
+        {{2, 64, 25, 24}, 68, 3, 1, 1, 1, false, false, false, true},
+        {{1, 128, 17, 16}, 256, 1, 2, 0, 1, false, false, false, true},
+        {{1, 256, 13, 17}, 64, 1, 1, 0, 1, false, true, true, false},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct maps m;
+        struct trial t;
+
+        maps_open(&m, 0, 200 + i);
+        t = trial_of(&m, cases[i], true);
+        check_trial(&m, &t);
+        maps_close(&m);
+    }
+}
+END_TEST
+
+START_TEST(levels_of_any_size_share_one_packed_copy)
+{
+    static const int sides[] = {33, 32, 16, 7, 4, 1};
+    struct ld_conv_desc desc = {.in = {2, 64, 0, 0},
+                                .O = 64,
+                                .kernel = 3,
+                                .stride = 1,
+                                .pad = 1,
+                                .dilation = 1,
+                                .train = true};
+    void *packed = NULL;
+    size_t bytes = 0;
+    struct maps m;
+
+    maps_open(&m, 0, 300);
+    for (size_t i = 0; i < sizeof(sides) / sizeof(sides[0]); i++) {
+        struct trial t;
+        struct session s;
+
+        desc.in.H = desc.in.W = sides[i];
+        t = trial_of(&m, desc, false);
+        s = session_of(&m, &t);
+        if (!packed) {
+            bytes = m.dev->ops->conv_weight_bytes(s.conv);
+            packed = maps_memory(&m, bytes);
+            memcpy(packed, s.packed, bytes);
+        } else {
+            float *w = maps_vector(&m, t.w, weight_count(&desc));
+
+            ck_assert_uint_eq(bytes, m.dev->ops->conv_weight_bytes(s.conv));
+            m.dev->ops->conv_pack(m.dev, s.conv, packed, w, NULL);
+            ck_assert_mem_eq(packed, s.packed, bytes);
+        }
+        m.dev->ops->conv_free(m.dev, s.conv);
+    }
+    maps_close(&m);
+}
+END_TEST
+
+START_TEST(packing_multiplies_each_output_row_by_its_scale)
+{
+    struct ld_conv_desc desc = {.in = {1, 20, 6, 5},
+                                .O = 68,
+                                .kernel = 3,
+                                .stride = 1,
+                                .pad = 1,
+                                .dilation = 1};
+    struct maps m;
+    struct trial t;
+    struct session s;
+    float *scale, *w;
+
+    maps_open(&m, 0, 400);
+    t = trial_of(&m, desc, false);
+    s = session_of(&m, &t);
+    scale = maps_normal(&m, 68);
+    w = maps_vector(&m, t.w, weight_count(&desc));
+    m.dev->ops->conv_pack(m.dev, s.conv, s.packed, w,
+                          maps_vector(&m, scale, 68));
+    session_run(&m, &t, &s);
+    for (size_t i = 0; i < weight_count(&desc); i++)
+        t.w[i] *= scale[i / (20 * 9)];
+    compare(&m, "y", "scaled", maps_plain(&m, s.y, t.out),
+            plain_outcome(&m, &t).y, shape_count(t.out));
+    m.dev->ops->conv_free(m.dev, s.conv);
+    maps_close(&m);
+}
+END_TEST
+
+/* <y, dy>, the scalar whose gradient dx and dw are. */
+static double projected(struct maps *m, const struct trial *t)
+{
+    struct session s = session_of(m, t);
+    const float *y;
+    double sum = 0;
+
+    session_run(m, t, &s);
+    y = maps_plain(m, s.y, t->out);
+    for (size_t i = 0; i < shape_count(t->out); i++)
+        sum += (double)y[i] * (double)t->dy[i];
+    m->dev->ops->conv_free(m->dev, s.conv);
+    return sum;
+}
+
+/* A convolution is linear in either operand: a difference over a step of 1 has
+ * no error but rounding, of sums of about 1e3 terms of size 1. */
+static void check_difference(struct maps *m, const struct trial *t, float *at,
+                             float gradient)
+{
+    float was = *at;
+    double above, below;
+
+    *at = was + 1;
+    above = projected(m, t);
+    *at = was - 1;
+    below = projected(m, t);
+    *at = was;
+    ck_assert_double_eq_tol((above - below) / 2, (double)gradient, 2e-3);
+}
+
+START_TEST(gradients_of_a_convolution_agree_with_finite_differences)
+{
+    struct ld_conv_desc desc = {.in = {2, 5, 7, 6},
+                                .O = 6,
+                                .kernel = 3,
+                                .stride = 2,
+                                .pad = 1,
+                                .dilation = 1,
+                                .train = true};
+    struct maps m;
+    struct trial t;
+    struct session s;
+    const float *dx;
+
+    maps_open(&m, 0, 500);
+    t = trial_of(&m, desc, false);
+    s = session_of(&m, &t);
+    session_run(&m, &t, &s);
+    dx = maps_plain(&m, s.dx, desc.in);
+    for (int i = 0; i < 5; i++) {
+        size_t x = ld_rng_below(&m.rng, (uint32_t)shape_count(desc.in));
+        size_t w = ld_rng_below(&m.rng, (uint32_t)weight_count(&desc));
+
+        check_difference(&m, &t, &t.x[x], dx[x]);
+        check_difference(&m, &t, &t.w[w], s.dw[w]);
+    }
+    m.dev->ops->conv_free(m.dev, s.conv);
+    maps_close(&m);
+}
+END_TEST
+
+START_TEST(backward_weights_adds_to_what_is_there)
+{
+    struct ld_conv_desc desc = {.in = {1, 16, 8, 8},
+                                .O = 16,
+                                .kernel = 3,
+                                .stride = 1,
+                                .pad = 1,
+                                .dilation = 1,
+                                .train = true};
+    struct maps m;
+    struct trial t;
+    struct session s;
+    float first_w, first_bias;
+
+    maps_open(&m, 0, 600);
+    t = trial_of(&m, desc, true);
+    s = session_of(&m, &t);
+    session_run(&m, &t, &s);
+    first_w = s.dw[7];
+    first_bias = s.dbias[7];
+    session_run(&m, &t, &s);
+    ck_assert(s.dw[7] == first_w + first_w);
+    ck_assert(s.dbias[7] == first_bias + first_bias);
+    m.dev->ops->conv_free(m.dev, s.conv);
+    maps_close(&m);
+}
+END_TEST
+
+START_TEST(a_convolution_gives_the_same_bits_each_time)
+{
+    struct ld_conv_desc desc = {.in = {2, 64, 40, 40},
+                                .O = 64,
+                                .kernel = 3,
+                                .stride = 1,
+                                .pad = 1,
+                                .dilation = 1,
+                                .train = true};
+    size_t bytes = weight_count(&desc) * sizeof(float);
+    struct maps m;
+    struct trial t;
+    struct session s[2];
+
+    maps_open(&m, 2, 700);
+    t = trial_of(&m, desc, true);
+    for (int i = 0; i < 2; i++) {
+        s[i] = session_of(&m, &t);
+        session_run(&m, &t, &s[i]);
+    }
+    ck_assert_mem_eq(s[0].dw, s[1].dw, bytes);
+    ck_assert_mem_eq(s[0].dbias, s[1].dbias, 64 * sizeof(float));
+    ck_assert_mem_eq(s[0].y, s[1].y, m.dev->ops->map_bytes(m.dev, t.out));
+    ck_assert_mem_eq(s[0].dx, s[1].dx, m.dev->ops->map_bytes(m.dev, desc.in));
+    for (int i = 0; i < 2; i++)
+        m.dev->ops->conv_free(m.dev, s[i].conv);
+    maps_close(&m);
+}
+END_TEST
+
+START_TEST(a_convolution_that_cannot_be_is_an_error_of_the_device)
+{
+    struct ld_conv_desc desc = {
+        .in = {1, 16, 2, 2}, .O = 16, .kernel = 7, .stride = 1, .dilation = 1};
+    struct ld_err err = {0};
+    struct maps m;
+
+    maps_open(&m, 0, 800);
+    ck_assert_ptr_null(m.dev->ops->conv_new(m.dev, &desc, &err));
+    ck_assert_int_eq(err.code, LD_ERR_DEVICE);
+    maps_close(&m);
+}
+END_TEST
+
+START_TEST(a_convolution_without_memory_is_an_error_and_leaks_nothing)
+{
+    struct ld_conv_desc desc = {.in = {1, 16, 8, 8},
+                                .O = 16,
+                                .kernel = 3,
+                                .stride = 1,
+                                .pad = 1,
+                                .dilation = 1,
+                                .train = true};
+    struct ld_conv *conv = NULL;
+    struct maps m;
+
+    maps_open(&m, 0, 900);
+    for (int i = 0; !conv; i++) {
+        struct ld_err err = {0};
+
+        ld_mem_fail_after(i);
+        conv = m.dev->ops->conv_new(m.dev, &desc, &err);
+        ck_assert_int_eq(err.code, conv ? LD_OK : LD_ERR_MEMORY);
+    }
+    ld_mem_fail_after(-1);
+    m.dev->ops->conv_free(m.dev, conv);
+    maps_close(&m);
+}
+END_TEST
+
+static void run_golden(struct golden *g)
+{
+    struct golden_array x, w;
+    struct trial t = {0};
+    struct session s;
+    struct maps m;
+
+    if (!strstr(g->name, "/conv_"))
+        return;
+    x = golden_array(g, "x");
+    w = golden_array(g, "w");
+    t.desc = (struct ld_conv_desc){
+        .in = {x.dim[0], x.dim[1], x.dim[2], x.dim[3]},
+        .O = w.dim[0],
+        .kernel = w.dim[2],
+        .stride = (int)golden_number(g, "params.stride"),
+        .pad = (int)golden_number(g, "params.padding"),
+        .dilation = (int)golden_number(g, "params.dilation"),
+        .train = true};
+    t.out = ld_conv_out(&t.desc);
+    t.x = (float *)golden_floats(g, "x", x.count);
+    t.w = (float *)golden_floats(g, "w", w.count);
+    t.bias = (float *)golden_floats(g, "b", (size_t)t.desc.O);
+    t.dy = (float *)golden_floats(g, "upstream", shape_count(t.out));
+    maps_open(&m, 0, 0);
+    s = session_of(&m, &t);
+    session_run(&m, &t, &s);
+    /* 1e-5: both sides sum some hundred fp32 products, in different orders. */
+    golden_compare(g, "out", maps_plain(&m, s.y, t.out), shape_count(t.out),
+                   1e-5);
+    golden_compare(g, "grad_x", maps_plain(&m, s.dx, t.desc.in), x.count, 1e-5);
+    golden_compare(g, "grad_w", s.dw, w.count, 1e-5);
+    golden_compare(g, "grad_b", s.dbias, (size_t)t.desc.O, 1e-5);
+    m.dev->ops->conv_free(m.dev, s.conv);
+    maps_close(&m);
+}
+
+START_TEST(convolutions_agree_with_the_reference)
+{
+    golden_each("07_layers", run_golden);
+}
+END_TEST
+
+Suite *suite(void)
+{
+    Suite *s = suite_create("conv");
+    TCase *c = tcase_create("conv");
+
+    tcase_add_test(c, convolutions_of_random_shapes_agree_with_plain_loops);
+    tcase_add_test(c, convolutions_of_detectors_agree_with_plain_loops);
+    tcase_add_test(c, levels_of_any_size_share_one_packed_copy);
+    tcase_add_test(c, packing_multiplies_each_output_row_by_its_scale);
+    tcase_add_test(c, gradients_of_a_convolution_agree_with_finite_differences);
+    tcase_add_test(c, backward_weights_adds_to_what_is_there);
+    tcase_add_test(c, a_convolution_gives_the_same_bits_each_time);
+    tcase_add_test(c, a_convolution_that_cannot_be_is_an_error_of_the_device);
+    tcase_add_test(c,
+                   a_convolution_without_memory_is_an_error_and_leaks_nothing);
+    tcase_add_test(c, convolutions_agree_with_the_reference);
+    suite_add_tcase(s, c);
+    return s;
+}
