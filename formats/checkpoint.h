@@ -1,18 +1,26 @@
 /* checkpoint.h - named tensors, what they are, and where the run stood.
  *
- * An HDF5 file:
- *   /tensors/<name>    float32, the shapes and names of mmdetection
- *   /momentum/<name>   float32, of the trained ones; absent in an export
- *   attributes of /    format (1), config (YAML text), classes (strings),
- *                      mean, std, epoch, step, program
- *   /checksum          CRC-32 of every tensor's bytes, in order of names
- * Written whole or not at all (formats/file.h). */
+ * An HDF5 file, for h5dump and h5py:
+ *
+ *   user block         seal of kind "checkpoint" (formats/seal.h)
+ *   /tensors/<name>    float32, contiguous; the shapes and names of
+ * mmdetection, a dot is a part of the name. Attribute crc32: of its bytes
+ *   /momentum/<name>   the same, of the trained ones; absent in an export
+ *   /frames            (tensors, 2) uint64: where the bytes of each tensor
+ *                      stand and how many they are: the seal's table
+ *   attributes of /    format (1), program, config (YAML text), classes, epoch,
+ *                      step, step_of_epoch
+ *
+ * Written whole or not at all (formats/file.h). A damaged byte is found before
+ * HDF5 sees it (the seal) or when its tensor is read (crc32). */
 #pragma once
 
 #include <stdint.h>
 
 #include "kernels/base/mem.h"
 #include "kernels/tensor.h"
+
+enum { LD_CHECKPOINT_FORMAT = 1 };
 
 struct ld_checkpoint {
     int64_t epoch; /* whole epochs done */
@@ -21,15 +29,19 @@ struct ld_checkpoint {
     const char *config; /* YAML text of the run: model, data, schedule */
     const char **class_names;
     int n_classes;
-    struct ld_tensor *tensors; /* host memory */
+    struct ld_tensor *tensors;  /* host memory */
     struct ld_tensor *momentum; /* same names; n_momentum 0 in an export */
     int n_tensors, n_momentum;
 };
 
+/* LD_ERR_IO names the path and the system's reason ("No space left on device");
+ * what stood at `path` before then still does, and nothing new beside it. A
+ * name that is empty, used twice or holds '/' is LD_ERR_IO as well. */
 bool ld_checkpoint_save(const char *path, const struct ld_checkpoint *in,
                         struct ld_err *err);
 
-/* Everything is the arena's. LD_ERR_FORMAT names the file and the tensor whose
- * checksum is wrong, or what is missing. */
+/* Everything is the arena's; tensors are in the order of their names.
+ * LD_ERR_FORMAT names the file and the tensor whose checksum is wrong, or what
+ * is missing or of another format. */
 bool ld_checkpoint_load(const char *path, struct ld_checkpoint *out,
                         struct ld_arena *arena, struct ld_err *err);
