@@ -1,0 +1,38 @@
+/* loss_batch.h - a batch of losses for tests, with everything it points to. */
+#pragma once
+
+#include "kernels/base/mem.h"
+#include "kernels/loss.h"
+
+/* Weights and temperatures of the reference's recipes. */
+extern const struct ld_loss_rules reference_rules;
+
+struct loss_batch {
+    struct ld_arena arena;
+    struct ld_loss_batch b;
+    float *z, *r;                 /* the student's logits, to be written */
+    float *teacher_z, *teacher_r; /* of all locations */
+    uint8_t *valid;
+    int32_t *index, *label;
+    struct ld_box *box;
+    float *vlr, *row_box, *row_class;
+    float *weight, *dz, *dr;
+    struct ld_loss_terms terms;
+};
+
+/* Room for N images on `grid`: logits 0, every location invalid, no rows. The
+ * caller writes the logits, adds the images, and frees the arena. */
+void loss_batch_start(struct loss_batch *t, struct ld_grid grid, int N, int K,
+                      int B);
+
+/* Adds an image's rows, with the teacher's logits there; `own` is the grid of
+ * its canvas. */
+void loss_batch_image(struct loss_batch *t, int image,
+                      const struct ld_grid *own, const struct ld_box *boxes,
+                      const int64_t *labels, int n_boxes);
+
+/* Weights, terms and gradients. */
+void loss_batch_run(struct loss_batch *t, const struct ld_loss_rules *rules);
+
+/* Room from the batch's arena. */
+void *loss_batch_new(struct loss_batch *t, size_t count, size_t size);
