@@ -132,9 +132,13 @@ void ld_shard_sizes(const struct ld_shard *shard, struct ld_shard_sizes *out);
 
 /* ---- a cache: all shards of a folder, with one index ---- */
 struct ld_cache;
-/* Opens every "*.h5" of the folder; unfinished temporary files are none. Shards
+/* Paths of all "*.h5" of a folder, by name; the arena's. LD_ERR_IO if there is
+ * none. */
+bool ld_cache_list(const char *folder, const char ***paths, int *count,
+                   struct ld_arena *arena, struct ld_err *err);
+/* Opens every shard of the folder; unfinished temporary files are none. Shards
  * that disagree among themselves, a missing part or a view held twice:
- * LD_ERR_MISMATCH. A folder without any: LD_ERR_IO. */
+ * LD_ERR_MISMATCH. */
 struct ld_cache *ld_cache_open(const char *folder, struct ld_err *err);
 void ld_cache_close(struct ld_cache *cache); /* NULL is fine */
 const struct ld_shard_facts *ld_cache_facts(const struct ld_cache *cache);

@@ -33,30 +33,31 @@ static int is_shard_name(const struct dirent *entry)
            strcmp(entry->d_name + len - 3, ".h5") == 0;
 }
 
-static bool open_shards(struct ld_cache *cache, const char *folder,
-                        struct dirent **names, int n, struct ld_err *err)
+/* The names of `entries` as paths. */
+static bool join_names(const char *folder, struct dirent **entries, int n,
+                       const char ***paths, struct ld_arena *arena,
+                       struct ld_err *err)
 {
     char path[4096];
 
-    cache->shards = ld_new((size_t)n, sizeof(*cache->shards), err);
-    if (!cache->shards)
+    *paths = ld_arena_new(arena, (size_t)n, sizeof(**paths), err);
+    if (!*paths)
         return false;
     for (int i = 0; i < n; i++) {
-        if (!ld_path_join(path, folder, names[i]->d_name, err))
+        if (!ld_path_join(path, folder, entries[i]->d_name, err))
             return false;
-        cache->shards[i] = ld_shard_open(path, err);
-        if (!cache->shards[i])
+        (*paths)[i] = ld_arena_text(arena, path, strlen(path), err);
+        if (!(*paths)[i])
             return false;
-        cache->n_shards++;
     }
     return true;
 }
 
-static bool open_folder(struct ld_cache *cache, const char *folder,
-                        struct ld_err *err)
+bool ld_cache_list(const char *folder, const char ***paths, int *count,
+                   struct ld_arena *arena, struct ld_err *err)
 {
-    struct dirent **names = NULL;
-    int n = scandir(folder, &names, is_shard_name, alphasort);
+    struct dirent **entries = NULL;
+    int n = scandir(folder, &entries, is_shard_name, alphasort);
     bool ok = false;
 
     if (n < 0)
@@ -65,10 +66,31 @@ static bool open_folder(struct ld_cache *cache, const char *folder,
     else if (n == 0)
         ld_fail(err, LD_ERR_IO, "%s: holds no shard (*.h5)", folder);
     else
-        ok = open_shards(cache, folder, names, n, err);
+        ok = join_names(folder, entries, n, paths, arena, err);
     for (int i = 0; i < n; i++)
-        free(names[i]);
-    free(names);
+        free(entries[i]);
+    free(entries);
+    *count = n;
+    return ok;
+}
+
+static bool open_folder(struct ld_cache *cache, const char *folder,
+                        struct ld_err *err)
+{
+    struct ld_arena arena = {0};
+    const char **paths;
+    int n;
+    bool ok = ld_cache_list(folder, &paths, &n, &arena, err);
+
+    if (ok)
+        cache->shards = ld_new((size_t)n, sizeof(*cache->shards), err);
+    ok = cache->shards != NULL;
+    for (int i = 0; ok && i < n; i++) {
+        cache->shards[i] = ld_shard_open(paths[i], err);
+        ok = cache->shards[i] != NULL;
+        cache->n_shards += ok;
+    }
+    ld_arena_free(&arena);
     return ok;
 }
 
