@@ -415,17 +415,18 @@ static void read_results(struct results *r)
     ld_file_close(&file);
 }
 
-/* A class without objects is null there. */
+/* A class without objects is null there, which reads as absent. */
 static void compare_class(struct golden *g, const char *name, int64_t id,
                           double got)
 {
     char path[64];
-    double want;
+    double want = -1;
 
     snprintf(path, sizeof(path), "values.%s.%ld", name, (long)id);
-    want = golden_number(g, path);
-    ck_assert_msg(isnan(want) ? got == -1 : fabs(got - want) <= ROUNDING,
-                  "%s %s: %.17g, expected %.17g", g->name, path, got, want);
+    if (golden_has_value(g, path))
+        want = golden_number(g, path);
+    ck_assert_msg(fabs(got - want) <= ROUNDING, "%s %s: %.17g, expected %.17g",
+                  g->name, path, got, want);
 }
 
 static void compare_to_golden(struct golden *g)
