@@ -1,0 +1,303 @@
+#include "trainer/step.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/shard.h"
+#include "kernels/backend.h"
+#include "kernels/base/rng.h"
+#include "tests/suite.h"
+
+/* A student, a teacher and a batch of two images of different canvases. */
+
+enum { N = 2, K = 5, BINS = 17, H = 96, W = 128 };
+
+static const int own_H[N] = {96, 64}, own_W[N] = {96, 128};
+
+struct scene {
+    struct ld_device *dev;
+    struct ld_net *student;
+    struct ld_teacher *teacher;
+    struct ld_batch batch;
+    struct ld_batch_image images[N];
+    struct ld_arena arena;
+    struct ld_err err;
+};
+
+static const struct ld_model small = {18, 16, 32, 1, 8, K, BINS - 1, 1, true};
+
+static struct ld_teacher *make_teacher(struct scene *s)
+{
+    struct ld_net *net = ld_net_new(s->dev, &small, LD_NET_INFER, &s->err);
+    struct ld_teacher *teacher;
+    struct ld_tensor *tensors;
+    struct ld_param *params;
+    int n;
+
+    ck_assert_msg(net != NULL, "%s", s->err.text);
+    ld_net_init(net, 99);
+    params = ld_net_params(net, &n);
+    tensors = ld_arena_new(&s->arena, (size_t)n, sizeof(*tensors), &s->err);
+    for (int i = 0; i < n; i++) {
+        size_t size = ld_tensor_count(&params[i].value) * sizeof(float);
+
+        tensors[i] = params[i].value;
+        tensors[i].data = ld_arena_new(&s->arena, size, 1, &s->err);
+        s->dev->ops->download(s->dev, tensors[i].data, params[i].value.data,
+                              size);
+    }
+    teacher = ld_teacher_new(s->dev, &small, tensors, n, &s->err);
+    ck_assert_msg(teacher != NULL, "%s", s->err.text);
+    ld_net_free(net);
+    return teacher;
+}
+
+static void make_image(struct scene *s, int i)
+{
+    static const struct ld_assign_rules rules = {9, LD_VLR_CODE, 0.25F, false};
+    static const struct ld_box boxes[2] = {{5, 8, 60, 50}, {40, 20, 90, 62}};
+    static const int32_t labels[2] = {1, 4};
+    struct ld_grid grid = ld_grid_of_canvas(own_H[i], own_W[i]);
+    struct ld_batch_image *image = &s->images[i];
+
+    image->view = (struct ld_view){own_H[i] - 3, own_W[i] - 5, own_H[i],
+                                   own_W[i], i == 1};
+    image->boxes = boxes;
+    image->labels = labels;
+    image->n_boxes = 2;
+    ck_assert(ld_assign(&image->assignment, &grid, boxes, 2, &rules, &s->arena,
+                        &s->err));
+    ck_assert_int_gt(image->assignment.n_main, 0);
+}
+
+static void make_pixels(struct scene *s)
+{
+    struct ld_rng rng = ld_rng_seed(3, 1);
+    float *pixels =
+        ld_arena_new(&s->arena, (size_t)N * 3 * H * W, sizeof(float), &s->err);
+
+    for (int i = 0; i < N; i++)
+        for (int c = 0; c < 3; c++)
+            for (int y = 0; y < s->images[i].view.H; y++)
+                for (int x = 0; x < s->images[i].view.W; x++)
+                    pixels[((i * 3 + c) * H + y) * W + x] = ld_rng_normal(&rng);
+    s->batch = (struct ld_batch){
+        .N = N, .H = H, .W = W, .pixels = pixels, .images = s->images};
+}
+
+static void open_scene(struct scene *s)
+{
+    *s = (struct scene){0};
+    s->dev = ld_device_open("cpu", 2, NULL, &s->err);
+    ck_assert_msg(s->dev != NULL, "%s", s->err.text);
+    s->student = ld_net_new(s->dev, &small, LD_NET_TRAIN, &s->err);
+    ck_assert_msg(s->student != NULL, "%s", s->err.text);
+    ld_net_init(s->student, 1);
+    s->teacher = make_teacher(s);
+    for (int i = 0; i < N; i++)
+        make_image(s, i);
+    make_pixels(s);
+}
+
+static void close_scene(struct scene *s)
+{
+    ld_teacher_free(s->teacher);
+    ld_net_free(s->student);
+    s->dev->ops->close(s->dev);
+    ld_arena_free(&s->arena);
+}
+
+/* Caches the batch's views as ld-cache would, and reads them back. */
+static void cache_rows(struct scene *s, enum ld_storage storage)
+{
+    static const char *names[K] = {"a", "b", "c", "d", "e"};
+    struct ld_shard_facts facts = {.format = LD_SHARD_FORMAT,
+                                   .program = "test",
+                                   .teacher_sha256 = "0",
+                                   .teacher_model = "small",
+                                   .annotations_sha256 = "0",
+                                   .class_names = names,
+                                   .n_classes = K,
+                                   .reg_max = BINS - 1,
+                                   .assigner = "ATSS topk 9",
+                                   .vlr_mode = "code",
+                                   .storage = storage,
+                                   .n_parts = 1};
+    char folder[] = "/tmp/ld-step-XXXXXX", path[64];
+    struct ld_shard_writer *writer;
+    struct ld_shard *shard;
+
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/part.h5", folder);
+    writer = ld_shard_create(path, &facts, &s->err);
+    ck_assert_msg(writer != NULL, "%s", s->err.text);
+    for (int i = 0; i < N; i++) {
+        const struct ld_assignment *a = &s->images[i].assignment;
+        size_t size = 3 * (size_t)own_H[i] * (size_t)own_W[i];
+        float *planes = ld_arena_new(&s->arena, size, sizeof(float), &s->err);
+        int32_t *location =
+            ld_arena_new(&s->arena, (size_t)a->n_rows, 4, &s->err);
+        uint8_t *kind = ld_arena_new(&s->arena, (size_t)a->n_rows, 1, &s->err);
+        struct ld_teacher_rows rows;
+        struct ld_record record;
+
+        for (int c = 0; c < 3; c++)
+            for (int y = 0; y < own_H[i]; y++)
+                memcpy(planes + (c * own_H[i] + y) * own_W[i],
+                       s->batch.pixels + ((i * 3 + c) * H + y) * W,
+                       (size_t)own_W[i] * sizeof(float));
+        for (int r = 0; r < a->n_rows; r++) {
+            location[r] = a->rows[r].location;
+            kind[r] = a->rows[r].kind;
+        }
+        ck_assert(ld_teacher_run(s->teacher, planes, own_H[i], own_W[i], a,
+                                 false, &rows, &s->err));
+        record = (struct ld_record){
+            i,    s->images[i].view, rows.n_rows,      rows.n_main, location,
+            kind, rows.box_logits,   rows.class_logits};
+        ck_assert_msg(ld_shard_append(writer, &record, &s->err), "%s",
+                      s->err.text);
+    }
+    ck_assert_msg(ld_shard_finish(writer, &s->err), "%s", s->err.text);
+
+    shard = ld_shard_open(path, &s->err);
+    ck_assert_msg(shard != NULL, "%s", s->err.text);
+    for (int i = 0; i < N; i++)
+        ck_assert_msg(
+            ld_shard_read(shard, i, &s->arena, &s->images[i].record, &s->err),
+            "%s", s->err.text);
+    ld_shard_close(shard);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+
+/* Losses and all gradients, end to end; the arena's. */
+static float *gradient(struct scene *s, bool resident, size_t *count,
+                       struct ld_loss_terms *terms)
+{
+    static const struct ld_loss_rules rules = {
+        1,  2, 0.25F, 0.25F,       10,          0.25F, 10,
+        10, 2, 0,     LD_BOX_GIOU, LD_NORM_SUM, 2};
+    struct ld_step *step = ld_step_new(
+        s->dev, s->student, resident ? s->teacher : NULL, &rules, &s->err);
+    size_t at = 0;
+    int n;
+    struct ld_param *params = ld_net_params(s->student, &n);
+    float *out;
+
+    *count = 0;
+    for (int i = 0; i < n; i++)
+        *count += params[i].trained ? ld_tensor_count(&params[i].value) : 0;
+    out = ld_arena_new(&s->arena, *count, sizeof(float), &s->err);
+    ck_assert_msg(ld_step_gradient(step, &s->batch, terms, &s->err), "%s",
+                  s->err.text);
+    for (int i = 0; i < n; i++) {
+        size_t size = ld_tensor_count(&params[i].value);
+
+        if (!params[i].trained)
+            continue;
+        s->dev->ops->download(s->dev, out + at, params[i].grad,
+                              size * sizeof(float));
+        at += size;
+    }
+    ld_step_free(step);
+    return out;
+}
+
+START_TEST(a_resident_and_an_exactly_cached_teacher_give_the_same_bits)
+{
+    struct ld_loss_terms resident_terms, cached_terms;
+    struct scene s;
+    size_t count;
+    float *resident, *cached;
+
+    open_scene(&s);
+    resident = gradient(&s, true, &count, &resident_terms);
+    ck_assert(ld_loss_term(&resident_terms, LD_TERM_LD) > 0);
+    ck_assert(ld_loss_term(&resident_terms, LD_TERM_VLR) > 0);
+    ck_assert(ld_loss_term(&resident_terms, LD_TERM_KD) > 0);
+
+    cache_rows(&s, LD_STORAGE_FP32);
+    cached = gradient(&s, false, &count, &cached_terms);
+    ck_assert_int_eq(
+        memcmp(&resident_terms, &cached_terms, sizeof(cached_terms)), 0);
+    ck_assert_int_eq(memcmp(resident, cached, count * sizeof(float)), 0);
+    close_scene(&s);
+}
+END_TEST
+
+START_TEST(fp16_storage_moves_the_gradient_by_less_than_a_thousandth)
+{
+    struct ld_loss_terms terms;
+    double difference = 0, norm = 0;
+    struct scene s;
+    size_t count;
+    float *resident, *cached;
+
+    open_scene(&s);
+    resident = gradient(&s, true, &count, &terms);
+    cache_rows(&s, LD_STORAGE_FP16);
+    cached = gradient(&s, false, &count, &terms);
+    for (size_t i = 0; i < count; i++) {
+        double d = (double)cached[i] - (double)resident[i];
+
+        difference += d * d;
+        norm += (double)resident[i] * (double)resident[i];
+    }
+    /* fp16 keeps 11 bits of a logit: 5e-4 of it at most, and less of a sum */
+    ck_assert_double_le(difference, 1e-6 * norm);
+    ck_assert_double_gt(difference, 0);
+    close_scene(&s);
+}
+END_TEST
+
+START_TEST(without_a_teacher_the_ld_terms_are_zero)
+{
+    struct ld_loss_terms terms;
+    struct scene s;
+    size_t count;
+
+    open_scene(&s);
+    gradient(&s, false, &count, &terms);
+    ck_assert(ld_loss_term(&terms, LD_TERM_QFL) > 0);
+    ck_assert(ld_loss_term(&terms, LD_TERM_LD) == 0);
+    ck_assert(ld_loss_term(&terms, LD_TERM_KD) == 0);
+    close_scene(&s);
+}
+END_TEST
+
+START_TEST(a_nan_in_the_image_names_the_term)
+{
+    static const struct ld_loss_rules rules = {.qfl = 1, .box = 2, .dfl = 1};
+    struct ld_loss_terms terms;
+    struct ld_step *step;
+    struct scene s;
+
+    open_scene(&s);
+    s.batch.pixels[7] = NAN;
+    step = ld_step_new(s.dev, s.student, NULL, &rules, &s.err);
+    ck_assert(!ld_step_gradient(step, &s.batch, &terms, &s.err));
+    ck_assert_int_eq(s.err.code, LD_ERR_NUMBER);
+    ck_assert_ptr_nonnull(strstr(s.err.text, "loss_"));
+    ld_step_free(step);
+    close_scene(&s);
+}
+END_TEST
+
+Suite *suite(void)
+{
+    Suite *s = suite_create("step");
+    TCase *c = tcase_create("step");
+
+    tcase_add_test(c,
+                   a_resident_and_an_exactly_cached_teacher_give_the_same_bits);
+    tcase_add_test(c,
+                   fp16_storage_moves_the_gradient_by_less_than_a_thousandth);
+    tcase_add_test(c, without_a_teacher_the_ld_terms_are_zero);
+    tcase_add_test(c, a_nan_in_the_image_names_the_term);
+    suite_add_tcase(s, c);
+    return s;
+}
