@@ -103,13 +103,14 @@ static bool write_group(struct writer *w, const char *name,
 static bool write_attributes(struct writer *w, const struct ld_checkpoint *in)
 {
     const int64_t format = LD_CHECKPOINT_FORMAT;
+    const char *const none = NULL;
+    const char *const *classes = in->n_classes ? in->class_names : &none;
     hid_t at = w->file;
     bool ok =
         ld_h5_put(at, "format", H5T_NATIVE_INT64, &format, 1) &&
         ld_h5_put_text(at, "program", "ld-distill " LD_VERSION) &&
         ld_h5_put_text(at, "config", in->config) &&
-        ld_h5_put_texts(at, "classes", in->class_names,
-                        (size_t)in->n_classes) &&
+        ld_h5_put_texts(at, "classes", classes, (size_t)in->n_classes) &&
         ld_h5_put(at, "epoch", H5T_NATIVE_INT64, &in->epoch, 1) &&
         ld_h5_put(at, "step", H5T_NATIVE_INT64, &in->step, 1) &&
         ld_h5_put(at, "step_of_epoch", H5T_NATIVE_INT64, &in->step_of_epoch, 1);

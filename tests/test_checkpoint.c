@@ -149,6 +149,7 @@ START_TEST(an_export_has_no_momentum_and_no_objects_are_fine)
     ck_assert(equal);
     m.c.n_tensors = 0;
     m.c.n_classes = 0;
+    m.c.class_names = NULL;
     save("a.h5", &m.c);
     ck_assert_msg(load("a.h5", &m.c, &equal, &err), "%s", err.text);
     ck_assert(equal);
