@@ -20,19 +20,34 @@ struct storing {
 
 /* ---- words into numbers ---- */
 
-static bool refuse(const struct storing *s, const char *value)
+/* `what` stands where a value was expected: "a list". */
+static bool refuse_kind(const struct storing *s, const char *what)
 {
     char expected[200];
-    const char *near = NULL;
 
     ld_setting_expected(s->setting, expected);
-    if (s->setting->kind == LD_SETTING_ENUM ||
-        s->setting->kind == LD_SETTING_WORD)
-        near = ld_word_nearest(value, s->setting->words);
     return ld_yaml_fail(s->yaml, s->entry->value_at, s->err,
-                        "%s: '%.60s': expected %s%s%s%s", s->setting->key,
-                        value, expected, near ? "; did you mean " : "",
-                        near ? near : "", near ? "?" : "");
+                        "%s: %s: expected %s", s->setting->key, what, expected);
+}
+
+static bool refuse(const struct storing *s, const char *value)
+{
+    char quoted[80];
+
+    snprintf(quoted, sizeof(quoted), "'%.60s'", value);
+    return refuse_kind(s, quoted);
+}
+
+static bool refuse_word(const struct storing *s, const char *value)
+{
+    bool words = s->setting->kind != LD_SETTING_CHOICE;
+    const char *near = words ? ld_word_nearest(value, s->setting->words) : NULL;
+    char text[160];
+
+    if (!near)
+        return refuse(s, value);
+    snprintf(text, sizeof(text), "'%.60s' (did you mean %s?)", value, near);
+    return refuse_kind(s, text);
 }
 
 /* Decimal only: no hexadecimal, no infinity, no NaN. */
@@ -81,7 +96,7 @@ static int find_word(const struct storing *s, const char *text)
     for (int i = 0; s->setting->words[i]; i++)
         if (strcmp(s->setting->words[i], text) == 0)
             return i;
-    refuse(s, text);
+    refuse_word(s, text);
     return -1;
 }
 
@@ -136,8 +151,8 @@ static bool store_floats(const struct storing *s, float out[3])
     const struct ld_yaml_entry *entry = s->entry;
 
     if (!entry->is_list || entry->n_items != 3)
-        return refuse(s, entry->is_list ? "a list of another length"
-                                        : entry->items[0]);
+        return entry->is_list ? refuse_kind(s, "a list of another length")
+                              : refuse(s, entry->items[0]);
     for (int i = 0; i < 3; i++)
         if (!parse_float(s, entry->items[i], &out[i]))
             return false;
@@ -152,7 +167,7 @@ static bool store_ints(const struct storing *s, int out[LD_MAX_LR_STEPS + 1])
     if (!entry->is_list)
         return refuse(s, entry->items[0]);
     if (entry->n_items > LD_MAX_LR_STEPS)
-        return refuse(s, "a longer list");
+        return refuse_kind(s, "a longer list");
     for (int i = 0; i < entry->n_items; i++)
         if (!parse_int(s, entry->items[i], &out[i]))
             return false;
@@ -167,7 +182,7 @@ static bool store_texts(const struct storing *s, struct ld_config_list *out)
     if (!entry->is_list)
         return refuse(s, entry->items[0]);
     if (entry->n_items > (int)s->setting->high)
-        return refuse(s, "a longer list");
+        return refuse_kind(s, "a longer list");
     for (int i = 0; i < entry->n_items; i++)
         if (!*entry->items[i])
             return refuse(s, "");
@@ -230,7 +245,8 @@ bool ld_setting_store(struct ld_config *config,
     case LD_SETTING_TEXTS:
         return store_texts(&s, field);
     default:
-        return entry->is_list ? refuse(&s, "a list") : store_single(&s, field);
+        return entry->is_list ? refuse_kind(&s, "a list")
+                              : store_single(&s, field);
     }
 }
 

@@ -297,7 +297,8 @@ bool ld_yaml_read(struct ld_yaml *yaml, const char *text, size_t len,
 
     if (!yaml_parser_initialize(&r.parser))
         return ld_fail(err, LD_ERR_MEMORY, "%s: out of memory", yaml->name);
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, len);
+    yaml_parser_set_input_string(&r.parser,
+                                 (const unsigned char *)(len ? text : ""), len);
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
     ok = read_stream(&r) && keep_entries(&r);
     yaml_event_delete(&r.event);
