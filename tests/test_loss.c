@@ -82,6 +82,7 @@ static void compare_term_slopes(const struct ld_loss_rules *rules, bool box)
     size_t width;
     float *g;
 
+    ld_parallel_set_threads(1); /* thousands of short runs */
     random_batch(&t, 11);
     width = box ? 68 : 3;
     ld_cpu_loss_run(NULL, &t.terms, t.dz, t.dr, t.weight, &t.b, rules);

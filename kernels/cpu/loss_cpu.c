@@ -262,7 +262,7 @@ static double ld_factor(const struct ld_loss_batch *batch,
 {
     switch (rules->ld_norm) {
     case LD_NORM_PER_IMAGE:
-        return rules->norm_images / batch->N;
+        return (double)rules->norm_images / batch->N;
     case LD_NORM_AVG_FACTOR:
         return 1 / batch->weight_sum;
     default:
