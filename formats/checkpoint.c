@@ -242,10 +242,10 @@ static bool read_attributes(struct loader *l, struct ld_checkpoint *out)
         return ld_fail(l->err, LD_ERR_FORMAT,
                        "%s: is of format %" PRId64 ", this program reads %d",
                        l->path, format, LD_CHECKPOINT_FORMAT);
-    if (!ld_h5_get_text(l->file, "config", &out->config, l->arena))
+    if (!ld_h5_get_text(l->file, "config", &out->config, l->arena, l->err))
         return bad(l, "config", "missing, or not a text");
     if (!ld_h5_get_texts(l->file, "classes", &out->class_names, &out->n_classes,
-                         l->arena))
+                         l->arena, l->err))
         return bad(l, "classes", "missing, or not texts");
     return get_integer(l, "epoch", &out->epoch) &&
            get_integer(l, "step", &out->step) &&

@@ -7,38 +7,33 @@
 
 /* ---- errors ---- */
 
-/* Called from the outermost error to the innermost: the last one stays. */
+enum { REASON = 256 };
+
+/* Called from the outermost error to the innermost: the last one stays. Of
+ * "... errno = 28, error message = 'No space left on device', ..." the
+ * system's words. */
 static herr_t keep_deepest(unsigned n, const H5E_error2_t *error, void *data)
 {
-    char *out = data;
+    static const char mark[] = "error message = '";
+    const char *text = error->desc ? error->desc : "";
+    const char *words = strstr(text, mark);
+    size_t len = strlen(text);
 
     (void)n;
-    snprintf(out, 400, "%s", error->desc ? error->desc : "");
+    if (words) {
+        text = words + sizeof(mark) - 1;
+        len = strcspn(text, "'");
+    }
+    snprintf(data, REASON, "%.*s", (int)len, text);
     return 0;
-}
-
-/* "... errno = 28, error message = 'No space left on device', ..." */
-static void keep_system_words(char *text)
-{
-    static const char mark[] = "error message = '";
-    char *words = strstr(text, mark), *end;
-
-    if (!words)
-        return;
-    words += sizeof(mark) - 1;
-    end = strchr(words, '\'');
-    if (end)
-        *end = 0;
-    memmove(text, words, strlen(words) + 1);
 }
 
 bool ld_h5_fail(struct ld_err *err, enum ld_code code, const char *path,
                 const char *doing)
 {
-    char reason[400] = "";
+    char reason[REASON] = "";
 
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_deepest, reason);
-    keep_system_words(reason);
     return ld_fail(err, code, "%s: cannot %s: %s", path, doing,
                    *reason ? reason : "HDF5 gives no reason");
 }
@@ -221,15 +216,13 @@ bool ld_h5_get(hid_t at, const char *name, hid_t type, void *values,
 
 /* Copies texts that HDF5 allocated into the arena. */
 static bool keep_texts(const char **texts, char *const *found, size_t count,
-                       struct ld_arena *arena)
+                       struct ld_arena *arena, struct ld_err *err)
 {
-    struct ld_err ignored = {0};
-
     for (size_t i = 0; i < count; i++) {
         const char *text = found[i] ? found[i] : "";
         size_t len = strnlen(text, LD_H5_MAX_TEXT);
 
-        texts[i] = ld_arena_text(arena, text, len, &ignored);
+        texts[i] = ld_arena_text(arena, text, len, err);
         if (!texts[i])
             return false;
     }
@@ -263,15 +256,14 @@ static bool read_into(struct source from, hid_t type, void *values)
 }
 
 static bool read_texts(struct source from, const char **texts, size_t count,
-                       struct ld_arena *arena)
+                       struct ld_arena *arena, struct ld_err *err)
 {
-    struct ld_err ignored = {0};
-    char **found = ld_arena_new(arena, count, sizeof(*found), &ignored);
+    char **found = ld_arena_new(arena, count, sizeof(*found), err);
     hid_t type = text_type(), space = space_of(from);
     bool ok = found && read_into(from, type, found);
 
     if (ok) {
-        ok = keep_texts(texts, found, count, arena);
+        ok = keep_texts(texts, found, count, arena, err);
         H5Dvlen_reclaim(type, space, H5P_DEFAULT, found);
     }
     H5Sclose(space);
@@ -280,9 +272,8 @@ static bool read_texts(struct source from, const char **texts, size_t count,
 }
 
 bool ld_h5_get_texts(hid_t at, const char *name, const char ***out, int *count,
-                     struct ld_arena *arena)
+                     struct ld_arena *arena, struct ld_err *err)
 {
-    struct ld_err ignored = {0};
     struct source from = {H5Aopen(at, name, H5P_DEFAULT), true};
     hssize_t n;
     bool ok = false;
@@ -291,21 +282,21 @@ bool ld_h5_get_texts(hid_t at, const char *name, const char ***out, int *count,
         return false;
     n = count_of(space_of(from));
     if (n >= 0 && n <= 65536 && is_text(H5Aget_type(from.id))) {
-        *out = ld_arena_new(arena, (size_t)n, sizeof(**out), &ignored);
+        *out = ld_arena_new(arena, (size_t)n, sizeof(**out), err);
         *count = (int)n;
-        ok = *out && (n == 0 || read_texts(from, *out, (size_t)n, arena));
+        ok = *out && (n == 0 || read_texts(from, *out, (size_t)n, arena, err));
     }
     H5Aclose(from.id);
     return ok;
 }
 
 bool ld_h5_get_text(hid_t at, const char *name, const char **out,
-                    struct ld_arena *arena)
+                    struct ld_arena *arena, struct ld_err *err)
 {
     const char **texts;
     int count;
 
-    if (!ld_h5_get_texts(at, name, &texts, &count, arena) || count != 1)
+    if (!ld_h5_get_texts(at, name, &texts, &count, arena, err) || count != 1)
         return false;
     *out = texts[0];
     return true;
@@ -339,7 +330,8 @@ bool ld_h5_get_array(hid_t at, const char *name, hid_t type, void *values,
 }
 
 bool ld_h5_get_text_array(hid_t at, const char *name, const char **texts,
-                          size_t count, struct ld_arena *arena)
+                          size_t count, struct ld_arena *arena,
+                          struct ld_err *err)
 {
     hid_t set = open_array(at, name, count);
     bool ok;
@@ -348,7 +340,7 @@ bool ld_h5_get_text_array(hid_t at, const char *name, const char **texts,
         return false;
     ok = is_text(H5Dget_type(set));
     if (ok && count > 0)
-        ok = read_texts((struct source){set, false}, texts, count, arena);
+        ok = read_texts((struct source){set, false}, texts, count, arena, err);
     H5Dclose(set);
     return ok;
 }

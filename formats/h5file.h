@@ -43,13 +43,14 @@ bool ld_h5_put_texts(hid_t at, const char *name, const char *const *texts,
                      size_t count);
 
 /* Reading: false if the attribute is absent, is of another kind, or holds
- * another number of values than `count`. Texts belong to the arena. */
+ * another number of values than `count`. Texts belong to the arena; `err` is
+ * set if that runs out of memory, and only then. */
 bool ld_h5_get(hid_t at, const char *name, hid_t type, void *values,
                size_t count);
 bool ld_h5_get_text(hid_t at, const char *name, const char **out,
-                    struct ld_arena *arena);
+                    struct ld_arena *arena, struct ld_err *err);
 bool ld_h5_get_texts(hid_t at, const char *name, const char ***out, int *count,
-                     struct ld_arena *arena);
+                     struct ld_arena *arena, struct ld_err *err);
 
 /* Whole datasets of one dimension, contiguous. Getting checks the length; texts
  * are as in attributes, but of any number. */
@@ -60,7 +61,8 @@ bool ld_h5_get_array(hid_t at, const char *name, hid_t type, void *values,
 bool ld_h5_put_text_array(hid_t at, const char *name, const char *const *texts,
                           size_t count);
 bool ld_h5_get_text_array(hid_t at, const char *name, const char **texts,
-                          size_t count, struct ld_arena *arena);
+                          size_t count, struct ld_arena *arena,
+                          struct ld_err *err);
 
 /* Rows (the first dimension) of a dataset; -1 if there is no such dataset. */
 int64_t ld_h5_rows(hid_t at, const char *name);

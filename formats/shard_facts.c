@@ -58,11 +58,11 @@ bool ld_facts_put(hid_t file, const struct ld_shard_facts *facts)
 }
 
 static bool get_storage(hid_t file, enum ld_storage *out,
-                        struct ld_arena *arena)
+                        struct ld_arena *arena, struct ld_err *err)
 {
     const char *name;
 
-    if (!ld_h5_get_text(file, "storage", &name, arena))
+    if (!ld_h5_get_text(file, "storage", &name, arena, err))
         return false;
     for (enum ld_storage s = LD_STORAGE_FP32; s <= LD_STORAGE_FP16; s++)
         if (strcmp(name, ld_codec_name(s)) == 0) {
@@ -73,10 +73,10 @@ static bool get_storage(hid_t file, enum ld_storage *out,
 }
 
 static bool get_fact(hid_t file, const struct ld_field *field, void *value,
-                     struct ld_arena *arena)
+                     struct ld_arena *arena, struct ld_err *err)
 {
     if (field->letter == 's')
-        return ld_h5_get_text(file, field->name, value, arena);
+        return ld_h5_get_text(file, field->name, value, arena, err);
     if (!ld_h5_get(file, field->name, ld_field_type(field->letter), value,
                    field->count))
         return false;
@@ -85,19 +85,19 @@ static bool get_fact(hid_t file, const struct ld_field *field, void *value,
 }
 
 bool ld_facts_get(hid_t file, struct ld_shard_facts *out, const char **missing,
-                  struct ld_arena *arena)
+                  struct ld_arena *arena, struct ld_err *err)
 {
     *missing = "class_names";
     if (!ld_h5_get_texts(file, *missing, &out->class_names, &out->n_classes,
-                         arena))
+                         arena, err))
         return false;
     *missing = "storage";
-    if (!get_storage(file, &out->storage, arena))
+    if (!get_storage(file, &out->storage, arena, err))
         return false;
     for (size_t f = 0; f < N_FACT_FIELDS; f++) {
         *missing = fact_fields[f].name;
         if (!get_fact(file, &fact_fields[f],
-                      (unsigned char *)out + fact_fields[f].offset, arena))
+                      (unsigned char *)out + fact_fields[f].offset, arena, err))
             return false;
     }
     return true;
@@ -176,13 +176,15 @@ static bool numbers_match(const struct ld_field *field,
                           const char *where, struct ld_err *err)
 {
     size_t size = field->letter == 'B' ? 1 : 4;
-    char a[32], b[32];
+    char a[32], b[32], name[64];
 
     for (size_t i = 0; i < field->count; i++) {
         print_number(a, field->letter, has + i * size);
         print_number(b, field->letter, wanted + i * size);
+        snprintf(name, sizeof(name), field->count > 1 ? "%s[%zu]" : "%s",
+                 field->name, i);
         if (strcmp(a, b) != 0)
-            return differ(err, where, field->name, a, b);
+            return differ(err, where, name, a, b);
     }
     return true;
 }

@@ -128,10 +128,10 @@ bool ld_index_put(hid_t index, const struct ld_shard_entry *entries,
     return ok;
 }
 
-bool ld_index_get(hid_t index, struct ld_shard_entry *entries, size_t count)
+bool ld_index_get(hid_t index, struct ld_shard_entry *entries, size_t count,
+                  struct ld_err *err)
 {
-    struct ld_err ignored = {0};
-    unsigned char *values = ld_new(count, 8, &ignored);
+    unsigned char *values = ld_new(count, 8, err);
     bool ok = values != NULL;
 
     for (size_t f = 0; ok && f < N_ENTRY_FIELDS; f++) {

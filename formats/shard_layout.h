@@ -65,16 +65,19 @@ struct ld_shard_entry {
 };
 
 /* The arrays of the group `index`. Writing: false if HDF5 fails. Reading:
- * false too if an array is absent or not of `count` entries. */
+ * false too if an array is absent or not of `count` entries. `err` is set only
+ * if memory runs out. */
 bool ld_index_put(hid_t index, const struct ld_shard_entry *entries,
                   size_t count, struct ld_err *err);
-bool ld_index_get(hid_t index, struct ld_shard_entry *entries, size_t count);
+bool ld_index_get(hid_t index, struct ld_shard_entry *entries, size_t count,
+                  struct ld_err *err);
 
 /* The attributes of the file. Reading names the attribute that is absent or
- * wrong in *missing; texts are the arena's. */
+ * wrong in *missing; texts are the arena's. `err` is set only if memory runs
+ * out. */
 bool ld_facts_put(hid_t file, const struct ld_shard_facts *facts);
 bool ld_facts_get(hid_t file, struct ld_shard_facts *out, const char **missing,
-                  struct ld_arena *arena);
+                  struct ld_arena *arena, struct ld_err *err);
 
 /* A deep copy, the arena's. */
 bool ld_facts_copy(struct ld_shard_facts *out,

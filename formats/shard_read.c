@@ -38,7 +38,7 @@ static bool read_facts(struct ld_shard *shard, hid_t file, struct ld_err *err)
     struct ld_shard_facts *facts = &shard->facts;
     const char *missing;
 
-    if (!ld_facts_get(file, facts, &missing, &shard->arena))
+    if (!ld_facts_get(file, facts, &missing, &shard->arena, err))
         return ld_fail(err, LD_ERR_FORMAT,
                        "%s: its attribute %s is missing or of another type",
                        shard->path, missing);
@@ -82,7 +82,8 @@ static bool read_entries(struct ld_shard *shard, hid_t file,
         shard->n_views = (int)n;
         shard->entries = ld_arena_new(&shard->arena, (size_t)n,
                                       sizeof(*shard->entries), err);
-        ok = shard->entries && ld_index_get(index, shard->entries, (size_t)n);
+        ok = shard->entries &&
+             ld_index_get(index, shard->entries, (size_t)n, err);
     }
     if (index >= 0)
         H5Gclose(index);
@@ -115,7 +116,7 @@ static bool read_skipped(struct ld_shard *shard, hid_t file, struct ld_err *err)
              ld_h5_get_array(group, "image_id", H5T_STD_I64LE, shard->skipped,
                              count) &&
              ld_h5_get_text_array(group, "reason", shard->reasons, count,
-                                  &shard->arena);
+                                  &shard->arena, err);
     }
     if (group >= 0)
         H5Gclose(group);

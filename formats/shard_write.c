@@ -43,9 +43,9 @@ static bool start(struct ld_shard_writer *w, const char *path,
         !ld_facts_copy(&w->facts, facts, &w->arena, err))
         return false;
     w->facts.format = LD_SHARD_FORMAT;
+    w->created = true; /* even a failed creation may leave a file */
     w->file = ld_h5_create(w->temporary, err);
-    w->created = w->file >= 0;
-    return w->created &&
+    return w->file >= 0 &&
            ld_columns_create(&w->columns, w->file, w->path, &w->facts, err);
 }
 
