@@ -24,7 +24,7 @@ double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
  * norm is 1 (LD_NORM_SUM), norm_images / N (LD_NORM_PER_IMAGE) or 1 / F
  * (LD_NORM_AVG_FACTOR): for VLR the same as for LD, so that their ratio is
  * that of the reference in all three. Without teacher_box LD and VLR are 0;
- * without teacher_class KD and VLR_KD are. Source: spec/losses.md 1 to 6. */
+ * without teacher_class KD and VLR_KD are. Sources: loss.h. */
 void ld_cpu_loss_run(struct ld_device *dev, struct ld_loss_terms *out,
                      float *d_class_logits, float *d_box_logits,
                      const float *weight, const struct ld_loss_batch *batch,

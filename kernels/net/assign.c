@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const float EPS = 1e-6F;
-static const float INSIDE = 0.01F; /* pixels from a box's edges; spec 2.3 */
+static const float INSIDE = 0.01F; /* pixels from a box's edges, as ATSS */
 
 /* A location near an object's centre. */
 struct near {

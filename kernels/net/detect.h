@@ -28,12 +28,11 @@ struct ld_detect_input {
 
 /* Detections of one image: of each level the locations with the best class
  * score, of these every class above the limit, of these the best of boxes that
- * overlap within a class. Of equal scores the lower level, location and class
- * comes first; a NaN score is no candidate. The reference moves the boxes of a
- * class apart by an offset in float32 before it compares them; here they stay
- * where they are, so an overlap within float rounding of the limit may be
- * decided otherwise. False with LD_ERR_MEMORY only. Source: spec/inference.md
- * 1 and 2. */
+ * overlap within a class. Of equal scores the lower level and class comes
+ * first; a NaN score is no candidate. The reference moves the boxes of a class
+ * apart by an offset in float32 before it compares them; here they stay where
+ * they are, so an overlap within float rounding of the limit may be decided
+ * otherwise. False with LD_ERR_MEMORY only. */
 bool ld_detect(struct ld_detections *out, const struct ld_detect_input *in,
                const struct ld_detect_rules *rules, struct ld_arena *arena,
                struct ld_err *err);
