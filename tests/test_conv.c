@@ -238,7 +238,8 @@ START_TEST(convolutions_of_detectors_agree_with_plain_loops)
     static const struct ld_conv_desc cases[] = {
         {{2, 3, 37, 50}, 64, 7, 2, 3, 1, true, true, false, true},
         {{1, 3, 32, 32}, 20, 3, 2, 1, 1, true, false, false, true},
-        {{1, 256, 24, 25}, 256, 3, 1, 1, 1, false, true, true, true},
+        {{1, 256, 29, 28}, 128, 3, 1, 1, 1, false, true, true, true},
+        {{2, 20, 30, 29}, 68, 3, 1, 1, 1, false, false, true, true},
         {{2, 256, 5, 7}, 80, 3, 1, 1, 1, false, false, false, true},
         {{2, 64, 25, 24}, 68, 3, 1, 1, 1, false, false, false, true},
         {{1, 128, 17, 16}, 256, 1, 2, 0, 1, false, false, false, true},
