@@ -12,7 +12,6 @@
 enum {
     MIN_TRAINED_SIDE = 32, /* pixels, spec training 1 */
     MAX_SOURCES = 64,      /* folders */
-    MAX_BOXES = INT_MAX / 2,
     PATH_SIZE = 4096,
 };
 
@@ -166,9 +165,6 @@ static bool read_sample(struct voc *v, const char *id)
 
     if (!read_annotation(v, id, &file))
         return false;
-    if (n_objects(v) > MAX_BOXES || sample.id > MAX_BOXES)
-        return ld_fail(v->err, LD_ERR_FORMAT, "%s: more boxes than this reads",
-                       id);
     sample.H = file.H;
     sample.W = file.W;
     sample.name = find_image(v, id, file.image_name);
@@ -235,15 +231,16 @@ static bool read_split(struct voc *v, const char *split)
 
 /* --- all folders --- */
 
-/* The next of a list joined by ':', into the arena; NULL after the last. */
+/* The next of a list joined by ':', without a slash at its end; moves the list
+ * on, to NULL after the last. */
 static const char *next_part(struct voc *v, const char **list)
 {
-    size_t len = *list ? strcspn(*list, ":") : 0;
+    size_t len = strcspn(*list, ":"), n_kept = len;
     const char *part;
 
-    if (!*list)
-        return NULL;
-    part = ld_arena_text(&v->store->arena, *list, len, v->err);
+    while (n_kept > 1 && (*list)[n_kept - 1] == '/')
+        n_kept--;
+    part = ld_arena_text(&v->store->arena, *list, n_kept, v->err);
     *list = (*list)[len] ? *list + len + 1 : NULL;
     return part;
 }
@@ -393,9 +390,9 @@ bool ld_voc_read(const struct ld_dataset_source *source,
     struct voc v = {
         .store = store,
         .err = err,
-        .samples.max = SIZE_MAX / 4,
-        .objects.max = SIZE_MAX / 4,
-        .names.max = SIZE_MAX / 4,
+        .samples.max = (size_t)INT_MAX * sizeof(struct ld_sample),
+        .objects.max = (size_t)INT_MAX * sizeof(struct ld_object),
+        .names.max = (size_t)INT_MAX * sizeof(const char *),
     };
     bool ok;
 

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "formats/file.h"
 #include "kernels/base/mem.h"
 
 static char folder[4096];
@@ -42,10 +43,24 @@ void scratch_close(void)
         perror(folder);
 }
 
+static void make_folder_of(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    struct ld_err err = {0};
+    char above[4096];
+
+    if (!slash)
+        return;
+    snprintf(above, sizeof(above), "%.*s", (int)(slash - name), name);
+    ck_assert_msg(ld_folder_make(above, &err), "%s", err.text);
+}
+
 void scratch_put(const char *name, const void *bytes, size_t len)
 {
-    FILE *file = fopen(name, "wb");
+    FILE *file;
 
+    make_folder_of(name);
+    file = fopen(name, "wb");
     ck_assert_msg(file != NULL, "cannot create %s", name);
     ck_assert_uint_eq(fwrite(bytes, 1, len, file), len);
     ck_assert_int_eq(fclose(file), 0);

@@ -10,7 +10,8 @@
 void scratch_open(void);
 void scratch_close(void); /* removes it and all in it */
 
-/* Writes a file in it; fails the test if it cannot. */
+/* Writes a file in it, and makes the folders of its name; fails the test if it
+ * cannot. */
 void scratch_put(const char *name, const void *bytes, size_t len);
 void scratch_text(const char *name, const char *text);
 
