@@ -9,7 +9,6 @@
 
 enum {
     MAX_NUMBER = 1000, /* characters: RFC 8259 section 9 allows a limit */
-    EXACT_POWER = 22,  /* 10^22 is the largest power exact in a double */
     MAX_DIGITS = 18,   /* decimal digits that always fit 64 bits */
 };
 
@@ -52,13 +51,6 @@ bool ld_json_expected(struct ld_json *j, const char *expected)
     snprintf(what, sizeof(what), "expected %s, found %s", expected,
              found(j, text));
     return ld_json_fail(j, what);
-}
-
-void ld_json_skip_space(struct ld_json *j)
-{
-    while (j->at < j->end && (*j->at == ' ' || *j->at == '\n' ||
-                              *j->at == '\t' || *j->at == '\r'))
-        j->at++;
 }
 
 /* --- strings --- */
@@ -160,14 +152,15 @@ static bool read_special(struct ld_json *j, struct ld_json_sink *out)
 
 bool ld_json_scan_string(struct ld_json *j, struct ld_json_sink *out)
 {
-    const char *run;
+    const char *run, *c, *end = j->end;
 
     j->at++;
     for (;;) {
-        run = j->at;
-        while (j->at < j->end && ld_json_is_plain(*j->at))
-            j->at++;
-        put(out, run, (size_t)(j->at - run));
+        run = c = j->at;
+        while (c < end && ld_json_is_plain(*c))
+            c++;
+        j->at = c;
+        put(out, run, (size_t)(c - run));
         if (ld_json_at(j, '"'))
             break;
         if (!read_special(j, out))
@@ -179,46 +172,58 @@ bool ld_json_scan_string(struct ld_json *j, struct ld_json_sink *out)
 
 /* --- numbers --- */
 
-static bool skip_digits(struct ld_json *j, const char *expected)
+/* At the first character that is no digit. */
+static const char *skip_digits(const char *c, const char *end)
 {
-    if (!ld_json_at_digit(j))
-        return ld_json_expected(j, expected);
-    while (ld_json_at_digit(j))
-        j->at++;
-    return true;
+    while (c < end && *c >= '0' && *c <= '9')
+        c++;
+    return c;
 }
 
+static bool fail_number(struct ld_json *j, const char *c, const char *expected)
+{
+    j->at = c;
+    return ld_json_expected(j, expected);
+}
+
+/* With a local cursor: most of an annotation file is numbers of polygons. */
 bool ld_json_scan_number(struct ld_json *j)
 {
-    if (ld_json_at(j, '-'))
-        j->at++;
-    if (ld_json_at(j, '0'))
-        j->at++; /* no digit may follow: 012 is not a number */
-    else if (!skip_digits(j, "a digit"))
-        return false;
-    if (ld_json_at_digit(j))
-        return ld_json_expected(j, "no digit after a leading zero");
-    if (ld_json_at(j, '.')) {
-        j->at++;
-        if (!skip_digits(j, "a digit after the decimal point"))
-            return false;
+    const char *c = j->at, *end = j->end, *digits;
+
+    c += *c == '-';
+    digits = c;
+    c = skip_digits(c, end);
+    if (c == digits)
+        return fail_number(j, c, "a digit");
+    if (*digits == '0' && c > digits + 1)
+        return fail_number(j, digits + 1, "no digit after a leading zero");
+    if (c < end && *c == '.') {
+        digits = c + 1;
+        c = skip_digits(digits, end);
+        if (c == digits)
+            return fail_number(j, c, "a digit after the decimal point");
     }
-    if (ld_json_at(j, 'e') || ld_json_at(j, 'E')) {
-        j->at++;
-        if (ld_json_at(j, '+') || ld_json_at(j, '-'))
-            j->at++;
-        return skip_digits(j, "a digit in the exponent");
+    if (c < end && (*c == 'e' || *c == 'E')) {
+        c++;
+        c += c < end && (*c == '+' || *c == '-');
+        digits = c;
+        c = skip_digits(digits, end);
+        if (c == digits)
+            return fail_number(j, c, "a digit in the exponent");
     }
+    j->at = c;
     return true;
 }
 
-/* A number of few digits and no exponent is mantissa / 10^n, both exact, so the
- * one division rounds correctly (Clinger 1990). Anything else is strtod's. */
+/* A number of few digits and no exponent is mantissa / 10^n, both exact in a
+ * double (10^22 is the last that is), so the one division rounds correctly
+ * (Clinger 1990). Anything else is strtod's. */
 static bool convert_short(const char *c, const char *end, double *out)
 {
-    static const double power[EXACT_POWER + 1] = {
-        1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-        1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    static const double power[MAX_DIGITS] = {
+        1e0, 1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,
+        1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17};
     bool negative = *c == '-';
     const char *point = NULL;
     uint64_t mantissa = 0;

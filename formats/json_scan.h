@@ -28,7 +28,14 @@ static inline bool ld_json_is_plain(char c)
     return (signed char)c >= 0x20 && c != '"' && c != '\\';
 }
 
-void ld_json_skip_space(struct ld_json *j);
+static inline void ld_json_skip_space(struct ld_json *j)
+{
+    const char *c = j->at, *end = j->end;
+
+    while (c < end && (*c == ' ' || *c == '\n' || *c == '\t' || *c == '\r'))
+        c++;
+    j->at = c;
+}
 
 /* Records "expected <expected>, found <what is there>". Returns false. */
 bool ld_json_expected(struct ld_json *j, const char *expected);

@@ -1,9 +1,11 @@
 #include "formats/dataset.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "formats/file.h"
 #include "kernels/base/mem.h"
+#include "kernels/base/rng.h"
 #include "tests/scratch.h"
 #include "tests/suite.h"
 
@@ -293,6 +295,32 @@ START_TEST(a_coco_file_cut_at_any_byte_is_refused)
 }
 END_TEST
 
+START_TEST(a_coco_file_with_random_damage_never_crashes_the_reader)
+{
+    static const char likely[] = "{}[]\",:-0123456789e. ";
+    const char text[] = "{" IMAGES "," ANNOTATIONS "," CATEGORIES "}";
+    const uint64_t seed = 3;
+    struct ld_rng rng = ld_rng_seed(seed, 0);
+    char damaged[sizeof(text)];
+    struct ld_err err;
+    int n_refused = 0;
+
+    printf("seed %llu\n", (unsigned long long)seed);
+    for (int i = 0; i < 2000; i++) {
+        struct ld_dataset *set;
+
+        memcpy(damaged, text, sizeof(text));
+        for (uint32_t n = ld_rng_below(&rng, 3); n < 3; n++)
+            damaged[ld_rng_below(&rng, sizeof(text) - 1)] =
+                likely[ld_rng_below(&rng, sizeof(likely) - 1)];
+        set = read_coco(damaged, NULL, 0, &err);
+        n_refused += !set;
+        ld_dataset_free(set);
+    }
+    ck_assert_int_gt(n_refused, 1000);
+}
+END_TEST
+
 START_TEST(a_missing_file_is_an_input_error)
 {
     struct ld_dataset_source source = {.kind = LD_DATASET_COCO,
@@ -342,6 +370,7 @@ Suite *suite(void)
     tcase_add_test(c, a_bad_annotation_is_refused_with_its_place);
     tcase_add_test(c, a_bad_category_or_section_is_refused);
     tcase_add_test(c, a_coco_file_cut_at_any_byte_is_refused);
+    tcase_add_test(c, a_coco_file_with_random_damage_never_crashes_the_reader);
     tcase_add_test(c, a_missing_file_is_an_input_error);
     tcase_add_test(c, used_up_memory_is_reported_wherever_it_happens);
     suite_add_tcase(s, c);
