@@ -24,7 +24,7 @@ static const char usage[] =
     "(VOC);\n"
     "of less than a fiftieth nothing is said.\n"
     "\n"
-    "  OUT/images/000001.jpg, 000002.png, ..      half JPEG, half PNG\n"
+    "  OUT/images/train_000001.jpg, train_000002.png, .. val_000001.jpg, ..\n"
     "  OUT/coco/train.json, val.json              COCO instances\n"
     "  OUT/voc/Annotations, ImageSets/Main, JPEGImages (a link to ../images)\n"
     "\n"
@@ -134,20 +134,20 @@ static bool make_folders(const char *out, struct ld_err *err)
     return true;
 }
 
-static bool write_image(const struct maker *m, const char *ending,
+static bool write_image(const struct maker *m,
+                        const struct ld_truth_image *name,
                         const struct ld_image *image)
 {
-    char name[64], path[4096];
+    char file[64], path[4096];
 
-    snprintf(name, sizeof(name), "images/%06" PRId64 ".%s", m->n_made, ending);
-    return ld_path_join(path, m->plan->out, name, m->err) &&
+    snprintf(file, sizeof(file), "images/%s.%s", name->name, name->ending);
+    return ld_path_join(path, m->plan->out, file, m->err) &&
            ld_image_write(path, image, m->err);
 }
 
 static bool make_image(struct maker *m, struct ld_truth_split *split,
-                       struct ld_rng rng)
+                       const struct ld_truth_image *name, struct ld_rng rng)
 {
-    const char *ending = ++m->n_made % 2 ? "jpg" : "png";
     struct ld_sight sights[LD_SCENE_MAX_FIGURES];
     struct ld_image image = {0};
     struct ld_scene scene;
@@ -156,12 +156,11 @@ static bool make_image(struct maker *m, struct ld_truth_split *split,
     ld_arena_clear(&m->arena);
     ld_scene_draw(&scene, (int)m->plan->H, (int)m->plan->W, &rng);
     ok = ld_scene_paint(&scene, &rng, &image, sights, &m->arena, m->err) &&
-         write_image(m, ending, &image) &&
-         ld_truth_add(split, m->plan->out, ending, m->n_made, &scene, sights,
-                      m->err);
+         write_image(m, name, &image) &&
+         ld_truth_add(split, m->plan->out, name, &scene, sights, m->err);
     ld_image_free(&image);
     if (ok)
-        ld_progress_show(&m->progress, m->n_made, "");
+        ld_progress_show(&m->progress, name->id, "");
     return ok;
 }
 
@@ -177,9 +176,14 @@ static bool make_split(struct maker *m, const char *name, uint64_t stream,
     uint64_t seed = (uint64_t)m->plan->seed;
     bool ok = true;
 
-    for (int64_t i = 0; ok && i < n; i++)
-        ok = make_image(m, &split,
+    for (int64_t i = 0; ok && i < n; i++) {
+        struct ld_truth_image image = {.id = ++m->n_made,
+                                       .ending = i % 2 ? "png" : "jpg"};
+
+        snprintf(image.name, sizeof(image.name), "%s_%06" PRId64, name, i + 1);
+        ok = make_image(m, &split, &image,
                         ld_rng_seed(ld_rng_hash(seed, stream, (uint64_t)i), 1));
+    }
     ok = ok && ld_truth_write(&split, m->plan->out, m->err);
     *n_objects = split.n_objects;
     ld_buf_free(&split.images);

@@ -85,10 +85,10 @@ static void draw_border(struct ld_rng *rng, struct ld_look *look, float size)
 static void draw_shape_look(struct ld_rng *rng, struct ld_look *look,
                             const float ground[3], float size)
 {
-    if (happens(rng, .2F))
-        draw_color(rng, ground, 40, 65, look->color);
+    if (happens(rng, .15F))
+        draw_color(rng, ground, 45, 70, look->color);
     else
-        draw_color(rng, ground, 75, 200, look->color);
+        draw_color(rng, ground, 85, 220, look->color);
     draw_pattern(rng, look);
     draw_border(rng, look, size);
 }
@@ -161,7 +161,7 @@ static struct ld_box outline_box(const struct ld_figure *f)
 /* Squeezes in a random direction. */
 static void squeeze(struct ld_figure *f, struct ld_rng *rng)
 {
-    float ratio = between(rng, .7F, 1), turn = between(rng, 0, PI);
+    float ratio = between(rng, .75F, 1), turn = between(rng, 0, PI);
     float dx = cosf(turn), dy = sinf(turn);
 
     for (int i = 0; i < f->n_points; i++) {
@@ -235,7 +235,9 @@ static void add_shape(struct ld_scene *scene, struct ld_rng *rng)
     float largest = .625F * (float)(scene->H < scene->W ? scene->H : scene->W);
     struct ld_figure *f = add_figure(
         scene, (enum ld_shape_class)ld_rng_below(rng, LD_N_SHAPE_CLASSES));
-    float size = between_log(rng, 16, fmaxf(largest, 17));
+    /* The larger of two: few are so small that only their colour is seen. */
+    float size = fmaxf(between_log(rng, 16, fmaxf(largest, 17)),
+                       between_log(rng, 16, fmaxf(largest, 17)));
 
     add_outline(f, rng);
     squeeze(f, rng);
@@ -280,12 +282,12 @@ static void add_band(struct ld_scene *scene, struct ld_rng *rng,
 /* Thin curves behind the shapes. */
 static void add_strokes(struct ld_scene *scene, struct ld_rng *rng)
 {
-    for (uint32_t n = ld_rng_below(rng, 6); n > 0; n--) {
+    for (uint32_t n = ld_rng_below(rng, 4); n > 0; n--) {
         float at[2] = {between(rng, 0, (float)scene->W),
                        between(rng, 0, (float)scene->H)};
 
         add_band(scene, rng, at, between(rng, 40, 200), between(rng, 2, 5),
-                 between(rng, -3, 3));
+                 between(rng, -1.5F, 1.5F));
     }
 }
 
@@ -315,8 +317,9 @@ void ld_scene_draw(struct ld_scene *scene, int H, int W, struct ld_rng *rng)
     scene->W = (int)((float)W * root + .5F);
     scene->H = (int)((float)H / root + .5F);
     scene->noise = between(rng, 2, 7);
-    draw_color(rng, gray, 0, 110, scene->ground.color);
+    draw_color(rng, gray, 0, 90, scene->ground.color);
     draw_pattern(rng, &scene->ground);
+    scene->ground.strength *= .7F;
     add_strokes(scene, rng);
     for (uint32_t n = 1 + ld_rng_below(rng, 8); n > 0; n--)
         add_shape(scene, rng);

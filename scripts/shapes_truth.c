@@ -60,16 +60,16 @@ static void add_voc_object(struct ld_buf *xml, const struct ld_figure *f,
         lrintf(box.y0) + 1, lrintf(box.x1), lrintf(box.y1));
 }
 
-static void begin_voc(struct ld_buf *xml, int64_t id, const char *ending,
+static void begin_voc(struct ld_buf *xml, const struct ld_truth_image *image,
                       const struct ld_scene *scene)
 {
     ld_buf_printf(xml,
                   "<annotation>\n\t<folder>voc</folder>\n"
-                  "\t<filename>%06" PRId64 ".%s</filename>\n"
+                  "\t<filename>%s.%s</filename>\n"
                   "\t<size>\n\t\t<width>%d</width>\n\t\t<height>%d</height>\n"
                   "\t\t<depth>3</depth>\n\t</size>\n"
                   "\t<segmented>0</segmented>\n",
-                  id, ending, scene->W, scene->H);
+                  image->name, image->ending, scene->W, scene->H);
 }
 
 static bool write_text(const char *out_folder, const char *name,
@@ -81,38 +81,40 @@ static bool write_text(const char *out_folder, const char *name,
            ld_file_replace(path, text->data, text->len, err);
 }
 
-static void add_coco_image(struct ld_truth_split *split, const char *ending,
-                           int64_t id, const struct ld_scene *scene)
+static void add_coco_image(struct ld_truth_split *split,
+                           const struct ld_truth_image *image,
+                           const struct ld_scene *scene)
 {
     separate(&split->images);
     ld_buf_printf(&split->images,
-                  "{\"id\": %" PRId64 ", \"file_name\": \"%06" PRId64
-                  ".%s\", \"width\": %d, \"height\": %d}",
-                  id, id, ending, scene->W, scene->H);
+                  "{\"id\": %" PRId64 ", \"file_name\": \"%s.%s\", "
+                  "\"width\": %d, \"height\": %d}",
+                  image->id, image->name, image->ending, scene->W, scene->H);
 }
 
 bool ld_truth_add(struct ld_truth_split *split, const char *out_folder,
-                  const char *ending, int64_t id, const struct ld_scene *scene,
-                  const struct ld_sight *sights, struct ld_err *err)
+                  const struct ld_truth_image *image,
+                  const struct ld_scene *scene, const struct ld_sight *sights,
+                  struct ld_err *err)
 {
     struct ld_buf xml = {.max = 1 << 20};
     char name[64];
     bool ok;
 
-    add_coco_image(split, ending, id, scene);
-    begin_voc(&xml, id, ending, scene);
+    add_coco_image(split, image, scene);
+    begin_voc(&xml, image, scene);
     for (int i = 0; i < scene->n_figures; i++) {
         const struct ld_figure *f = &scene->figures[i];
         struct ld_box box = clip(f->box, scene);
 
         if (!is_truth(f, &sights[i]))
             continue;
-        add_coco_object(split, id, f, box, &sights[i]);
+        add_coco_object(split, image->id, f, box, &sights[i]);
         add_voc_object(&xml, f, box, &sights[i]);
     }
     ld_buf_printf(&xml, "</annotation>\n");
-    ld_buf_printf(&split->names, "%06" PRId64 "\n", id);
-    snprintf(name, sizeof(name), "voc/Annotations/%06" PRId64 ".xml", id);
+    ld_buf_printf(&split->names, "%s\n", image->name);
+    snprintf(name, sizeof(name), "voc/Annotations/%s.xml", image->name);
     ok = write_text(out_folder, name, &xml, err);
     ld_buf_free(&xml);
     return ok && ld_buf_ok(&split->images, err) &&

@@ -13,6 +13,12 @@
 /* Less than this: it is left out. */
 #define LD_TRUTH_UNSEEN 0.02
 
+struct ld_truth_image {
+    int64_t id;         /* of all splits */
+    char name[32];      /* "train_000001" */
+    const char *ending; /* "jpg", "png" */
+};
+
 struct ld_truth_split {
     const char *name;                  /* "train", "val" */
     struct ld_buf images, annotations; /* COCO's arrays, element by element */
@@ -20,11 +26,11 @@ struct ld_truth_split {
     int64_t n_objects;                 /* of all splits so far: the last id */
 };
 
-/* Adds an image to its split and writes OUT/voc/Annotations/<name>.xml. The
- * file in OUT/images is "<name>.<ending>". */
+/* Adds an image to its split and writes OUT/voc/Annotations/<name>.xml. */
 bool ld_truth_add(struct ld_truth_split *split, const char *out_folder,
-                  const char *ending, int64_t id, const struct ld_scene *scene,
-                  const struct ld_sight *sights, struct ld_err *err);
+                  const struct ld_truth_image *image,
+                  const struct ld_scene *scene, const struct ld_sight *sights,
+                  struct ld_err *err);
 
 /* Writes OUT/coco/<split>.json and OUT/voc/ImageSets/Main/<split>.txt. */
 bool ld_truth_write(const struct ld_truth_split *split, const char *out_folder,
