@@ -306,7 +306,7 @@ START_TEST(a_coco_file_with_random_damage_never_crashes_the_reader)
     int n_refused = 0;
 
     printf("seed %llu\n", (unsigned long long)seed);
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 300; i++) {
         struct ld_dataset *set;
 
         memcpy(damaged, text, sizeof(text));
@@ -317,7 +317,7 @@ START_TEST(a_coco_file_with_random_damage_never_crashes_the_reader)
         n_refused += !set;
         ld_dataset_free(set);
     }
-    ck_assert_int_gt(n_refused, 1000);
+    ck_assert_int_gt(n_refused, 150);
 }
 END_TEST
 
