@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "formats/exif.h"
 #include "formats/image_codec.h"
@@ -51,6 +52,14 @@ static bool is_type(const struct chunk *chunk, const char *type)
     return memcmp(chunk->type, type, 4) == 0;
 }
 
+/* libpng, and so OpenCV, passes over a chunk that is not needed and is damaged.
+ */
+static bool is_whole(const struct chunk *chunk)
+{
+    return crc32(0, chunk->type, (uInt)(4 + chunk->len)) ==
+           read32(chunk->body + chunk->len);
+}
+
 bool ld_png_known(const struct ld_file *file)
 {
     return file->len >= SIGNATURE_SIZE &&
@@ -88,7 +97,7 @@ bool ld_png_header(const struct ld_file *file, struct ld_image_header *out,
         return false;
     /* Behind the pixels OpenCV looks for no orientation either. */
     while (next_chunk(file, &at, &chunk) && !is_type(&chunk, "IDAT"))
-        if (is_type(&chunk, "eXIf"))
+        if (is_type(&chunk, "eXIf") && is_whole(&chunk))
             out->orientation = ld_exif_orientation(chunk.body, chunk.len);
     return true;
 }

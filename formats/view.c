@@ -149,18 +149,16 @@ static const int16_t *stretched_row(struct stretch *s, int row)
     return to;
 }
 
-/* One row of one plane: the 8-bit value, then (value - mean) / std as the
- * reference has it, a product with the reciprocal in float32. */
 static void normalised_row(float *restrict to, const int16_t *restrict top,
                            const int16_t *restrict bottom, int W,
-                           struct blend b, float mean, float scale)
+                           struct blend b, float mean, float std)
 {
     for (int x = 0; x < W; x++) {
         int value = ((top[x] * b.first_weight >> COLUMN_SHIFT) +
                      (bottom[x] * b.second_weight >> COLUMN_SHIFT) + 2) >>
                     2;
 
-        to[x] = ((float)value - mean) * scale;
+        to[x] = ((float)value - mean) / std;
     }
 }
 
@@ -171,10 +169,8 @@ static void write_row(struct stretch *s, const struct ld_view_rules *rules,
     const int16_t *bottom = stretched_row(s, b.second);
 
     for (size_t c = 0; c < 3; c++) {
-        float scale = (float)(1.0 / rules->std[c]);
-
         normalised_row(to + c * plane, top + c * s->W, bottom + c * s->W, s->W,
-                       b, rules->mean[c], scale);
+                       b, rules->mean[c], rules->std[c]);
         memset(to + c * plane + s->W, 0, sizeof(float) * (size_t)(W - s->W));
     }
 }

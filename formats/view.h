@@ -24,14 +24,15 @@ struct ld_view {
 };
 
 /* The view of an image of H x W pixels: scale = min(long/max(H, W),
- * short/min(H, W)); a side is int(side * scale + 0.5). */
+ * short/min(H, W)); a side is int(side * scale + 0.5), never less than 1. */
 struct ld_view ld_view_of(const struct ld_view_rules *rules, int H, int W,
                           bool flipped);
 
 /* Writes normalised planes (3, H, W), RGB, of a canvas of H x W pixels, at least
  * the view's own. Scaling is OpenCV's bilinear on 8 bit (the result is rounded
- * to 8 bit before normalisation), padding is zero after normalisation. `scratch`
- * is reused between calls. */
+ * to 8 bit before normalisation), normalised is (value - mean) / std in float32,
+ * padding is zero after normalisation. `scratch` is reused between calls and
+ * takes 24 bytes a column. LD_ERR_MISMATCH if the canvas is too small. */
 bool ld_view_pixels(const struct ld_view *view,
                     const struct ld_view_rules *rules,
                     const struct ld_image *image, float *planes, int H, int W,
