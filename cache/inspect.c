@@ -147,7 +147,8 @@ static void print_answer(struct answer *answer)
 
     if (!ld_buf_ok(&answer->out, &err))
         complain(answer, &err);
-    fwrite(answer->out.data, 1, answer->out.len, stdout);
+    if (answer->out.len > 0)
+        fwrite(answer->out.data, 1, answer->out.len, stdout);
     answer->out.len = 0;
 }
 

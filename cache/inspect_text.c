@@ -266,7 +266,6 @@ void ld_inspect_verdict_text(struct ld_buf *out,
 {
     const char *text = (const char *)verdict->damage.data;
     char bytes[16];
-    size_t len;
 
     if (verdict->damage.len == 0) {
         ld_bytes_text(bytes, (double)verdict->bytes);
@@ -274,9 +273,8 @@ void ld_inspect_verdict_text(struct ld_buf *out,
                       "%s: whole: %" PRId64 " views, %s, every checksum right "
                       "(%.2f s)\n",
                       verdict->path, verdict->n_views, bytes, verdict->seconds);
+        return;
     }
-    for (size_t at = 0; at < verdict->damage.len; at += len + 1) {
-        len = strlen(text + at);
+    for (size_t at = 0; at < verdict->damage.len; at += strlen(text + at) + 1)
         ld_buf_printf(out, "%s\n", text + at);
-    }
 }
