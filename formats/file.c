@@ -63,7 +63,7 @@ void ld_file_forget(const struct ld_file *file, size_t begin, size_t end)
 bool ld_file_temporary(const char *path, char out[PATH_SIZE],
                        struct ld_err *err)
 {
-    int len = snprintf(out, PATH_SIZE, "%s.%ld.tmp", path, (long)getpid());
+    int len = snprintf(out, PATH_SIZE, "%s.tmp", path);
 
     return len < PATH_SIZE ||
            ld_fail(err, LD_ERR_IO, "%s: the name is too long", path);

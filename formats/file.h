@@ -27,7 +27,8 @@ bool ld_file_replace(const char *path, const void *bytes, size_t len,
                      struct ld_err *err);
 
 /* For writers that need a file of their own (HDF5): the temporary name that
- * belongs to `path`, and the step that publishes it. Publishing fails with
+ * belongs to `path`, and the step that publishes it. What a killed writer left
+ * under that name, the next writer of `path` overwrites. Publishing fails with
  * LD_ERR_IO, and removes the temporary file, if anything did not reach the
  * disk. */
 bool ld_file_temporary(const char *path, char out[4096], struct ld_err *err);

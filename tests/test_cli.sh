@@ -1,0 +1,195 @@
+#!/bin/sh
+# The programs as a user runs them: a small run end to end, kills, bad input.
+# usage: test_cli.sh BUILD-FOLDER; prints a line a test and, last,
+# "N passed, N failed, N skipped".
+set -u
+
+bin=$(cd "$1" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+distill=$bin/trainer/ld-distill
+cache=$bin/cache/ld-cache
+inspect=$bin/cache/ld-inspect
+shapes=$bin/scripts/ld-shapes
+passed=0 failed=0 skipped=0
+
+ok() { # name, status
+    if [ "$2" -eq 0 ]; then
+        passed=$((passed + 1))
+        echo "PASS $1"
+    else
+        failed=$((failed + 1))
+        echo "FAIL $1"
+        sed 's/^/     /' out.txt 2>/dev/null | tail -n 5
+    fi
+}
+
+runs() { # name, command...
+    name=$1
+    shift
+    "$@" >out.txt 2>&1
+    ok "$name" $?
+}
+
+# Fails with status 1 to 9 (not a signal), and its last line holds the text.
+refuses() { # name, text, command...
+    name=$1 text=$2
+    shift 2
+    "$@" >out.txt 2>&1
+    status=$?
+    [ "$status" -gt 0 ] && [ "$status" -lt 10 ] && tail -n 1 out.txt | grep -qF -- "$text"
+    ok "$name" $?
+}
+
+same() { # name, file, file
+    cmp "$2" "$3" >out.txt 2>&1
+    ok "$1" $?
+}
+
+no_temporaries() { # name, folder
+    find "$2" -name '*.tmp*' >out.txt
+    [ ! -s out.txt ]
+    ok "$1" $?
+}
+
+cat >tiny.yaml <<TEXT
+data: {format: coco, train: shapes/coco/train.json, train_images: shapes/images,
+  val: shapes/coco/val.json, val_images: shapes/images}
+view: {long_edge: 64, short_edge: 64}
+model: {depth: 18, width: 16, fpn_channels: 32, head_convs: 1, gn_groups: 8, frozen_stages: -1, norm_eval: false}
+train: {batch: 4, epochs: 2, lr: 0.01, warmup_steps: 5, log_every: 1, lr_steps: [1]}
+cache: {images_per_shard: 4, storage: fp32}
+threads: 1
+TEXT
+
+# ---- the main job ----
+runs "a data set is made" "$shapes" shapes --images 16 --val 6 --size 64x64
+runs "a teacher is trained" "$distill" train tiny.yaml --out teacher
+runs "it is cached" "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out shards
+runs "a student is distilled from the cache" "$distill" train tiny.yaml --cache shards --out student
+runs "a student is distilled by a resident teacher" "$distill" train tiny.yaml --out resident \
+    --set teacher.source=resident --set teacher.checkpoint=teacher/latest.h5
+sed 's/, "steps_per_s.*//' student/log.jsonl >a.txt
+sed 's/, "steps_per_s.*//' resident/log.jsonl >b.txt
+same "both see the same losses at every step" a.txt b.txt
+runs "it is evaluated" "$distill" eval student/latest.h5 --json results.json
+runs "detections are drawn" "$distill" detect shapes/images/val_000001.jpg --checkpoint student/latest.h5 --out drawn
+[ -s drawn/val_000001.png ]
+ok "the picture is there" $?
+runs "curves are drawn" "$distill" curves loss student teacher --out curves.svg
+runs "the cache is looked into" "$inspect" shards
+runs "and verified" "$inspect" --verify shards
+
+# ---- VOC, the same pictures ----
+runs "VOC annotations train too" "$distill" train tiny.yaml --out voc --set data.format=voc \
+    --set data.train=shapes/voc --set data.train_split=train \
+    --set data.val=shapes/voc --set data.val_split=val --set train.epochs=1
+grep -q '"AP50"' voc/log.jsonl
+ok "and are evaluated" $?
+
+# ---- kills ----
+# A run that is killed at random moments and resumed ends in the same bytes.
+i=0
+while [ $i -lt 5 ]; do
+    "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out killed >out.txt 2>&1 &
+    sleep "0.$(((i * 37 + 13) % 60 + 20))"
+    kill -9 $! 2>/dev/null
+    wait $! 2>/dev/null
+    for shard in killed/*.h5; do
+        [ -e "$shard" ] || continue
+        "$inspect" --verify "$shard" >out.txt 2>&1 || ok "a published shard is whole after a kill" 1
+    done
+    i=$((i + 1))
+done
+runs "precompute goes on after five kills" "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out killed
+for shard in shards/*.h5; do
+    same "$(basename "$shard") has the same bytes after the kills" "$shard" "killed/$(basename "$shard")"
+done
+no_temporaries "and no temporary file is left" killed
+
+i=0
+while [ $i -lt 5 ]; do
+    "$distill" train tiny.yaml --cache shards --out killed-run --resume --set train.save_every=1 >out.txt 2>&1 &
+    sleep "0.$(((i * 29 + 31) % 70 + 20))"
+    kill -9 $! 2>/dev/null
+    wait $! 2>/dev/null
+    i=$((i + 1))
+done
+runs "training goes on after five kills" "$distill" train tiny.yaml --cache shards --out killed-run --resume \
+    --set train.save_every=1
+"$distill" train tiny.yaml --cache shards --out whole-run --set train.save_every=1 >out.txt 2>&1
+same "a resumed run ends in the same bits" whole-run/epoch_002.h5 killed-run/epoch_002.h5
+no_temporaries "and no temporary file is left by training" killed-run
+[ "$(grep -c '"loss"' killed-run/log.jsonl)" -eq 8 ]
+ok "its log has each step once" $?
+
+# ---- bad input: one line, nothing lost ----
+train_with() { "$distill" train tiny.yaml --out bad "$@"; }
+
+refuses "an unknown command" "expected train, eval" "$distill" dance
+refuses "a missing config" "none.yaml" "$distill" train none.yaml --out bad
+printf 'train: {epoch: 3}\n' >bad.yaml
+refuses "an unknown key, with the nearest known" "did you mean train.epochs" "$distill" train bad.yaml --out bad
+printf 'train: {epochs: [3}\n' >bad.yaml
+refuses "malformed YAML" "bad.yaml:1" "$distill" train bad.yaml --out bad
+refuses "a value out of bounds" "train.batch" train_with --set train.batch=0
+refuses "a missing annotation file" "none.json" train_with --set data.train=none.json
+head -c 700 shapes/coco/train.json >cut.json
+refuses "malformed JSON, with line and column" "cut.json:" train_with --set data.train=cut.json
+sed 's/"name": *"[a-z]*"/"label": "x"/' shapes/coco/train.json >nameless.json
+refuses "a category without a name" "name" train_with --set data.train=nameless.json
+cp -r shapes/voc cutvoc
+first=$(find cutvoc/Annotations -name '*.xml' | sort | head -n 1)
+head -c 200 "$first" >cut.xml && cp cut.xml "$first"
+refuses "malformed XML" "$(basename "$first")" train_with --set data.format=voc \
+    --set data.train=cutvoc --set data.train_split=train
+cp -r shapes/images cutimages
+jpeg=$(find cutimages -name 'train_*.jpg' | sort | head -n 1)
+head -c 900 "$jpeg" >cut.jpg && cp cut.jpg "$jpeg"
+refuses "a truncated JPEG in training" "$(basename "$jpeg")" train_with --set data.train_images=cutimages
+refuses "a truncated JPEG in precompute" "$(basename "$jpeg")" "$cache" precompute tiny.yaml \
+    --teacher teacher/latest.h5 --out bad-shards --set data.train_images=cutimages
+runs "which leaves it out by option" "$cache" precompute tiny.yaml --teacher teacher/latest.h5 \
+    --out skipping --set data.train_images=cutimages --set cache.skip_bad=true
+"$inspect" skipping | grep -q "$(basename "$jpeg")"
+ok "and the shard names it" $?
+runs "and a student trains without it" "$distill" train tiny.yaml --cache skipping --out skipped-run \
+    --set data.train_images=cutimages
+sed 's/"bbox": \[[^]]*\]/"bbox": [900, 900, 20, 20]/' shapes/coco/train.json >outside.json
+runs "boxes outside the image are left out of training" "$distill" train tiny.yaml --out outside \
+    --set data.train=outside.json --set train.epochs=1
+refuses "a folder that holds a run" "--resume" "$distill" train tiny.yaml --out teacher
+"$distill" train tiny.yaml --out other --set train.seed=7 --set train.epochs=1 >out.txt 2>&1
+refuses "a cache of another teacher" "teacher_sha256" train_with --cache shards \
+    --set teacher.checkpoint=other/latest.h5
+refuses "a cache of another size of view" "long_edge" train_with --cache shards --set view.long_edge=96
+refuses "a cache by other region rules" "vlr" train_with --cache shards --set assign.vlr_mode=diou
+refuses "a cache that is not there" "none" train_with --cache none
+refuses "shards of another teacher in the folder" "teacher_sha256" "$cache" precompute tiny.yaml \
+    --teacher other/latest.h5 --out shards
+dd if=/dev/zero of=teacher-cut.h5 bs=1000 count=5 2>/dev/null
+refuses "a checkpoint that is none" "teacher-cut.h5" "$distill" eval teacher-cut.h5
+refuses "a device that is not here" "cuda" "$distill" train tiny.yaml --out bad --device cuda
+
+# ---- a full disk ----
+if mkdir full && mount -t tmpfs -o size=600k tmpfs full 2>/dev/null; then
+    refuses "a full disk in training" "cannot write" "$distill" train tiny.yaml --out full/run
+    no_temporaries "leaves nothing half written" full
+    umount full
+else
+    skipped=$((skipped + 2))
+    echo "SKIP a full disk: mounting a tmpfs is not permitted here"
+fi
+(
+    trap '' XFSZ
+    ulimit -f 40
+    "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out limited
+) >out.txt 2>&1
+[ $? -lt 10 ] && tail -n 1 out.txt | grep -q "limited/part-"
+ok "a shard that cannot be written is named" $?
+no_temporaries "and leaves nothing half written" limited
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
