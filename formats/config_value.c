@@ -136,10 +136,11 @@ static bool store_paths(const struct storing *s, const char *text,
         ld_buf_put(&joined, between, 1);
         text += len + 1;
     }
+    ld_buf_put(&joined, "", 1);
     ok = ok && ld_buf_ok(&joined, s->err);
     if (ok)
-        *out = ld_arena_text(s->arena, (const char *)joined.data, joined.len,
-                             s->err);
+        *out = ld_arena_text(s->arena, (const char *)joined.data,
+                             joined.len - 1, s->err);
     ld_buf_free(&joined);
     return ok && *out;
 }
