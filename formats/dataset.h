@@ -34,8 +34,8 @@ struct ld_dataset {
     enum ld_dataset_kind kind;
     const char *folder; /* of the images; VOC: the parent of every source
                            folder, so that a name is unique */
-    struct ld_sample
-        *samples; /* COCO: by rising id; VOC: by the split's order */
+    /* COCO: by rising id; VOC: by the split's order */
+    struct ld_sample *samples;
     int n_samples;
     struct ld_object *objects;
     int n_objects;

@@ -256,6 +256,11 @@ static int split_list(struct voc *v, const char *list, const char **parts)
     return n;
 }
 
+static bool ends_part(char c)
+{
+    return c == '/' || c == 0;
+}
+
 /* Length of the longest folder that holds every root, or is the only one. */
 static size_t common_length(const char *const *roots, int n)
 {
@@ -266,9 +271,10 @@ static size_t common_length(const char *const *roots, int n)
 
         while (same < len && roots[i][same] == roots[0][same])
             same++;
-        if (same < len || (roots[i][same] && roots[i][same] != '/'))
-            for (len = same; len > 0 && roots[0][len] != '/';)
-                len--;
+        len = same;
+        while (len > 0 &&
+               !(ends_part(roots[0][len]) && ends_part(roots[i][len])))
+            len--;
     }
     return len;
 }

@@ -139,6 +139,38 @@ START_TEST(voc_folders_are_joined_in_order)
 }
 END_TEST
 
+static void check_folder(const char *roots, const char *folder,
+                         const char *second_name)
+{
+    struct ld_dataset_source source = {
+        .kind = LD_DATASET_VOC, .annotations = roots, .split = "t"};
+    struct ld_err err = {0};
+    struct ld_dataset *set = ld_dataset_read(&source, &err);
+
+    ck_assert_msg(set, "%s", err.text);
+    ck_assert_str_eq(set->folder, folder);
+    ck_assert_str_eq(set->samples[1].name, second_name);
+    ld_dataset_free(set);
+}
+
+START_TEST(the_folder_of_voc_is_what_the_sources_share)
+{
+    static const char *const roots[] = {"a/b", "a/bc", "ab", "a/b/c"};
+    char name[64];
+
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof(name), "%s/ImageSets/Main/t.txt", roots[i]);
+        scratch_text(name, "1");
+        snprintf(name, sizeof(name), "%s/Annotations/1.xml", roots[i]);
+        scratch_text(name, "<annotation/>");
+    }
+    check_folder("a/b:a/bc", "a", "bc/JPEGImages/1.jpg");
+    check_folder("a/b:ab", "", "ab/JPEGImages/1.jpg");
+    check_folder("a/b:a/b/c", "a/b", "c/JPEGImages/1.jpg");
+    check_folder("a/b/c:a/b/", "a/b", "JPEGImages/1.jpg");
+}
+END_TEST
+
 START_TEST(the_hash_of_voc_is_that_of_every_annotation_in_order)
 {
     const char one[] = "<annotation></annotation>", two[] = "<annotation/>";
@@ -261,6 +293,7 @@ Suite *suite(void)
     tcase_add_test(c, voc_counts_pixels_from_one_and_marks_difficult_boxes);
     tcase_add_test(c, voc_leaves_out_classes_that_are_not_listed);
     tcase_add_test(c, voc_folders_are_joined_in_order);
+    tcase_add_test(c, the_folder_of_voc_is_what_the_sources_share);
     tcase_add_test(c, the_hash_of_voc_is_that_of_every_annotation_in_order);
     tcase_add_test(c, a_bad_voc_file_is_refused_with_its_place);
     tcase_add_test(c, an_entity_bomb_is_refused);
