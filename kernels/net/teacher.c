@@ -92,7 +92,7 @@ static bool fetch_rows(struct ld_teacher *teacher,
                        struct ld_teacher_rows *out, struct ld_err *err)
 {
     const struct ld_model *model = ld_net_model(teacher->net);
-    int n = assignment->n_rows, n_classes = 0;
+    int n = assignment->n_rows, n_classes = 0; /* rows to fetch */
     int B = 4 * (model->reg_max + 1), K = model->n_classes;
 
     if (!outlet_reserve(teacher->dev, &teacher->boxes, n, B, err) ||
@@ -110,7 +110,7 @@ static bool fetch_rows(struct ld_teacher *teacher,
     outlet_fetch(teacher->dev, &teacher->classes,
                  ld_net_class_rows(teacher->net), n_classes, K);
     *out = (struct ld_teacher_rows){.n_rows = n,
-                                    .n_main = assignment->n_main,
+                                    .n_main = n_classes,
                                     .box_logits = teacher->boxes.host,
                                     .class_logits = teacher->classes.host};
     return teacher->dev->ops->sync(teacher->dev, err);

@@ -10,10 +10,10 @@
 #include "kernels/net/net.h"
 
 struct ld_teacher_rows {
-    int n_rows, n_main;
+    int n_rows, n_main;        /* n_main class rows: MAIN rows, or all if
+                                  all_classes was asked */
     const float *box_logits;   /* (n_rows, 4, B) on the host */
-    const float *class_logits; /* (n_main, K) of the MAIN rows, in order;
-                                  (n_rows, K) if all_classes was asked */
+    const float *class_logits; /* (n_main, K) */
 };
 
 struct ld_teacher;
