@@ -32,9 +32,12 @@ static void *room(struct golden *g, size_t count, size_t size)
 
 static void shared_folder(char out[1024])
 {
-    const char *shared = getenv("LD_SHARED");
+    const char *shared = getenv("LD_SHARED"), *tests = getenv("LD_TESTS");
 
-    snprintf(out, 1024, "%s", shared && *shared ? shared : "../shared");
+    if (shared && *shared)
+        snprintf(out, 1024, "%s", shared);
+    else
+        snprintf(out, 1024, "%s/../../shared", tests ? tests : "tests");
 }
 
 static int is_visible(const struct dirent *entry)
