@@ -100,12 +100,12 @@ static void check_kind(const struct kind *kind)
     for (int y = 0; y < PICTURE_H; y++)
         for (int x = 0; x < PICTURE_W; x++)
             for (int c = 0; c < 3; c++)
-                ck_assert_msg(image.rgb[3 * (y * PICTURE_W + x) + c] ==
-                                  want_of(kind, y, x, c),
-                              "type %d, depth %d, interlace %d: row %d, "
-                              "column %d, channel %d",
-                              kind->colour_type, kind->depth, kind->interlace,
-                              y, x, c);
+                if (image.rgb[3 * (y * PICTURE_W + x) + c] !=
+                    want_of(kind, y, x, c))
+                    ck_abort_msg("type %d, depth %d, interlace %d: row %d, "
+                                 "column %d, channel %d",
+                                 kind->colour_type, kind->depth,
+                                 kind->interlace, y, x, c);
     ld_image_free(&image);
 }
 

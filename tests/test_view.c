@@ -55,9 +55,9 @@ static void compare_pixels(struct golden *g, const char *name,
                     (2 - c) * (size_t)H * W + (size_t)(top + y) * W + left + x;
                 int got = (int)planes[i];
 
-                ck_assert_msg(got == want[0],
-                              "%s: %s[%d, %d, %d] is %d, expected %d", g->name,
-                              name, y, x, c, got, want[0]);
+                if (got != want[0])
+                    ck_abort_msg("%s: %s[%d, %d, %d] is %d, expected %d",
+                                 g->name, name, y, x, c, got, want[0]);
                 want++;
             }
 }
@@ -76,10 +76,10 @@ static void compare_tensor(struct golden *g, const char *name,
             for (int x = 0; x < crop.dim[2]; x++) {
                 size_t i = c * (size_t)H * W + (size_t)(top + y) * W + left + x;
 
-                ck_assert_msg(
-                    fabsf(planes[i] - *want) <= 0x1p-23F * fabsf(*want),
-                    "%s: %s[%d, %d, %d] is %.9g, expected %.9g", g->name, name,
-                    c, y, x, (double)planes[i], (double)*want);
+                if (!(fabsf(planes[i] - *want) <= 0x1p-23F * fabsf(*want)))
+                    ck_abort_msg("%s: %s[%d, %d, %d] is %.9g, expected %.9g",
+                                 g->name, name, c, y, x, (double)planes[i],
+                                 (double)*want);
                 want++;
             }
 }
@@ -307,6 +307,7 @@ static void check_view_of_random(struct ld_rng *rng)
     struct ld_view view = {to_H, to_W, to_H, to_W, true};
     float *flipped = view_planes(&view, &plain, &image, big_H, big_W);
     float *straight = scaled_planes(&image, to_H, to_W);
+    int n_wrong = 0;
 
     for (int c = 0; c < 3; c++)
         for (int y = 0; y < big_H; y++)
@@ -317,9 +318,10 @@ static void check_view_of_random(struct ld_rng *rng)
                         ? straight[((size_t)c * to_H + y) * to_W + to_W - 1 - x]
                         : 0;
 
-                ck_assert(want >= 0 && want <= 255);
-                ck_assert(flipped[((size_t)c * big_H + y) * big_W + x] == want);
+                n_wrong += !(want >= 0 && want <= 255);
+                n_wrong += flipped[((size_t)c * big_H + y) * big_W + x] != want;
             }
+    ck_assert_int_eq(n_wrong, 0);
     ld_delete(flipped);
     ld_delete(straight);
     ld_image_free(&image);
@@ -341,10 +343,12 @@ START_TEST(a_view_of_the_images_own_size_changes_no_pixel)
     struct ld_rng rng = ld_rng_seed(7, 0);
     struct ld_image image = random_image(&rng, 19, 23);
     float *planes = scaled_planes(&image, 19, 23);
+    int n_wrong = 0;
 
     for (size_t i = 0; i < 19 * 23; i++)
         for (size_t c = 0; c < 3; c++)
-            ck_assert(planes[c * 19 * 23 + i] == image.rgb[3 * i + c]);
+            n_wrong += planes[c * 19 * 23 + i] != image.rgb[3 * i + c];
+    ck_assert_int_eq(n_wrong, 0);
     ld_delete(planes);
     ld_image_free(&image);
 }
