@@ -1,0 +1,103 @@
+#include "tests/nets.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/backend.h"
+
+void check_ok(bool ok, const struct ld_err *err)
+{
+    if (!ok)
+        ck_abort_msg("%s", err->text);
+}
+
+struct ld_device *open_cpu(void)
+{
+    struct ld_err err = {0};
+    struct ld_device *dev = ld_device_open("cpu", 1, NULL, &err);
+
+    check_ok(dev != NULL, &err);
+    return dev;
+}
+
+struct ld_model tiny_model(void)
+{
+    return (struct ld_model){.depth = 18,
+                             .width = 16,
+                             .fpn_channels = 32,
+                             .head_convs = 1,
+                             .gn_groups = 4,
+                             .n_classes = 3,
+                             .reg_max = 3,
+                             .frozen_stages = 1,
+                             .norm_eval = true};
+}
+
+static void *room(struct golden *g, size_t count, size_t size)
+{
+    struct ld_err err = {0};
+    void *memory = ld_arena_new(&g->arena, count, size, &err);
+
+    check_ok(memory != NULL, &err);
+    return memory;
+}
+
+static const char *full_name(struct golden *g, const char *name)
+{
+    size_t bytes = strlen(name) + sizeof("backbone.");
+    char *full = room(g, bytes, 1);
+    bool has_prefix = strncmp(name, "backbone.", 9) == 0 ||
+                      strncmp(name, "neck.", 5) == 0 ||
+                      strncmp(name, "bbox_head.", 10) == 0;
+
+    snprintf(full, bytes, "%s%s", has_prefix ? "" : "backbone.", name);
+    return full;
+}
+
+const struct ld_tensor *golden_tensors(struct golden *g, bool of_teacher,
+                                       int *count)
+{
+    const struct golden_array *arrays;
+    const char *const *names;
+    int n = of_teacher ? golden_teacher_weights(g, &names, &arrays)
+                       : golden_weights(g, &names, &arrays);
+    struct ld_tensor *tensors = room(g, (size_t)n, sizeof(*tensors));
+
+    for (int i = 0; i < n; i++) {
+        tensors[i] = (struct ld_tensor){.name = full_name(g, names[i]),
+                                        .data = (float *)arrays[i].data,
+                                        .n_dims = arrays[i].n_dims};
+        for (int d = 0; d < arrays[i].n_dims; d++)
+            tensors[i].dim[d] = arrays[i].dim[d];
+    }
+    *count = n;
+    return tensors;
+}
+
+struct ld_net *golden_net(struct golden *g, struct ld_device *dev,
+                          const struct ld_model *model, enum ld_net_use use)
+{
+    struct ld_err err = {0};
+    struct ld_net *net = ld_net_new(dev, model, use, &err);
+    const struct ld_tensor *tensors;
+    int n;
+
+    check_ok(net != NULL, &err);
+    tensors = golden_tensors(g, false, &n);
+    if (n < net->graph.n_params)
+        ld_net_init(net, 1);
+    check_ok(ld_net_load(net, tensors, n, n < net->graph.n_params, &err), &err);
+    return net;
+}
+
+float *fetched(struct golden *g, struct ld_device *dev, const float *from,
+               size_t count)
+{
+    float *to = room(g, count, sizeof(*to));
+    struct ld_err err = {0};
+
+    dev->ops->download(dev, to, from, count * sizeof(*to));
+    check_ok(dev->ops->sync(dev, &err), &err);
+    return to;
+}
