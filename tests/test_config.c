@@ -1,6 +1,8 @@
 #include "formats/config.h"
 
+#include <glob.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -227,6 +229,28 @@ START_TEST(floats_come_back_to_the_bit)
 }
 END_TEST
 
+START_TEST(every_recipe_of_the_project_is_read)
+{
+    const char *tests = getenv("LD_TESTS");
+    char pattern[1024];
+    glob_t found = {0};
+
+    if (!tests)
+        SKIP_TEST("LD_TESTS does not say where the source is");
+    snprintf(pattern, sizeof(pattern), "%s/../configs/*.yaml", tests);
+    glob(pattern, 0, NULL, &found);
+    snprintf(pattern, sizeof(pattern), "%s/../configs/*/*.yaml", tests);
+    glob(pattern, GLOB_APPEND, NULL, &found);
+    ck_assert_uint_gt(found.gl_pathc, 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        struct ld_config c;
+
+        read_ok(&c, found.gl_pathv[i]);
+    }
+    globfree(&found);
+}
+END_TEST
+
 START_TEST(help_names_every_key)
 {
     struct ld_config c;
@@ -256,6 +280,7 @@ Suite *suite(void)
     tcase_add_test(c, a_base_is_read_first_and_paths_belong_to_their_file);
     tcase_add_test(c, a_config_survives_its_own_text);
     tcase_add_test(c, floats_come_back_to_the_bit);
+    tcase_add_test(c, every_recipe_of_the_project_is_read);
     tcase_add_test(c, help_names_every_key);
     suite_add_tcase(s, c);
     return s;
