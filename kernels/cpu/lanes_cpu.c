@@ -1,24 +1,12 @@
 #include "kernels/cpu/lanes_cpu.h"
 
-#include <string.h>
+#include "kernels/cpu/quads.h"
 
-/* GCC's and Clang's vectors: 16 floats, whatever registers the machine has. */
-typedef float lanes __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int masks __attribute__((vector_size(64), aligned(4), may_alias));
+enum { QUADS = LD_LANES / 4 };
 
 /* Rows of 16 summed in float before the sum goes on in double: 16 kB, so that a
  * second walk over them finds them in the first cache. */
 enum { PIECE = 256 * LD_LANES };
-
-static lanes load(const float *from)
-{
-    return *(const lanes *)from;
-}
-
-static void store(float *to, lanes value)
-{
-    *(lanes *)to = value;
-}
 
 static size_t whole_rows(size_t floats)
 {
@@ -37,31 +25,42 @@ void ld_moments_merge(struct ld_moments *into, struct ld_moments more)
     into->count = count;
 }
 
+static void merge_row(struct ld_moments channel[LD_LANES], int block,
+                      double count, const quad mean[QUADS],
+                      const quad rest[QUADS], const quad squares[QUADS])
+{
+    for (int i = 0; i < LD_LANES; i++) {
+        double off = (double)rest[i / 4][i % 4] / count;
+
+        ld_moments_merge(&channel[i % block],
+                         (struct ld_moments){count,
+                                             (double)mean[i / 4][i % 4] + off,
+                                             (double)squares[i / 4][i % 4] -
+                                                 off * off * count});
+    }
+}
+
 /* Of whole rows of 16. The deviations are taken from the piece's own mean, so
  * nothing cancels; what that mean misses by rounding is put right. */
 static void piece_moments(struct ld_moments channel[LD_LANES], const float *x,
                           size_t floats, int block)
 {
+    quad mean[QUADS] = {0}, rest[QUADS] = {0}, squares[QUADS] = {0};
     double count = (double)(floats / LD_LANES);
-    lanes sum = {0}, rest = {0}, squares = {0};
 
     for (size_t i = 0; i < floats; i += LD_LANES)
-        sum += load(x + i);
-    sum /= (float)count;
-    for (size_t i = 0; i < floats; i += LD_LANES) {
-        lanes gap = load(x + i) - sum;
+        for (int q = 0; q < QUADS; q++)
+            mean[q] += quad_load(x + i, q);
+    for (int q = 0; q < QUADS; q++)
+        mean[q] /= (float)count;
+    for (size_t i = 0; i < floats; i += LD_LANES)
+        for (int q = 0; q < QUADS; q++) {
+            quad gap = quad_load(x + i, q) - mean[q];
 
-        rest += gap;
-        squares += gap * gap;
-    }
-    for (int i = 0; i < LD_LANES; i++) {
-        double off = (double)rest[i] / count;
-
-        ld_moments_merge(
-            &channel[i % block],
-            (struct ld_moments){count, (double)sum[i] + off,
-                                (double)squares[i] - off * off * count});
-    }
+            rest[q] += gap;
+            squares[q] += gap * gap;
+        }
+    merge_row(channel, block, count, mean, rest, squares);
 }
 
 void ld_lanes_moments(struct ld_moments channel[LD_LANES], const float *plane,
@@ -77,97 +76,105 @@ void ld_lanes_moments(struct ld_moments channel[LD_LANES], const float *plane,
                          (struct ld_moments){1, (double)plane[i], 0});
 }
 
-/* Half a row: the end of a plane of an odd number of places, in blocks of 8. */
-static lanes load_half(const float *from)
+/* Quads of a plane: of an odd number of places in blocks of 8 the last row is
+ * half a row. */
+static int quads_at(size_t i, size_t floats)
 {
-    lanes value = {0};
-
-    memcpy(&value, from, LD_LANES / 2 * sizeof(float));
-    return value;
+    return floats - i < LD_LANES ? QUADS / 2 : QUADS;
 }
 
-static void store_half(float *to, lanes value)
+static inline quad normalise(quad x, const struct ld_lanes *l, int q)
 {
-    memcpy(to, &value, LD_LANES / 2 * sizeof(float));
-}
-
-static inline lanes normalise(lanes x, const struct ld_lanes *l)
-{
-    return (x - load(l->mean)) * load(l->scale) + load(l->beta);
+    return (x - quad_load(l->mean, q)) * quad_load(l->scale, q) +
+           quad_load(l->beta, q);
 }
 
 /* A NaN stays one. */
-static inline lanes clamp(lanes y, bool relu)
+static inline quad clamp(quad y)
 {
-    return relu ? (lanes)(~(y < 0) & (masks)y) : y;
+    return (quad)(~(y < 0) & (quad_mask)y);
+}
+
+static inline void forward_row(float *y, const float *x, int quads,
+                               const struct ld_lanes *l, bool relu)
+{
+    for (int q = 0; q < quads; q++) {
+        quad value = normalise(quad_load(x, q), l, q);
+
+        quad_store(y, q, relu ? clamp(value) : value);
+    }
 }
 
 void ld_lanes_forward(float *y, const float *x, size_t floats,
-                      const struct ld_lanes *l)
+                      const struct ld_lanes *given)
 {
+    struct ld_lanes l = *given; /* a copy cannot be what y points to */
     size_t whole = whole_rows(floats);
 
     for (size_t i = 0; i < whole; i += LD_LANES)
-        store(y + i, clamp(normalise(load(x + i), l), l->relu));
+        forward_row(y + i, x + i, QUADS, &l, l.relu);
     if (whole < floats)
-        store_half(y + whole,
-                   clamp(normalise(load_half(x + whole), l), l->relu));
+        forward_row(y + whole, x + whole, quads_at(whole, floats), &l, l.relu);
 }
 
-static inline lanes pass(lanes dy, lanes x, const struct ld_lanes *l)
+static inline quad pass(quad dy, quad x, const struct ld_lanes *l, int q)
 {
-    return l->relu ? (lanes)((normalise(x, l) > 0) & (masks)dy) : dy;
+    return l->relu ? (quad)((normalise(x, l, q) > 0) & (quad_mask)dy) : dy;
 }
 
 static void piece_sums(struct ld_lane_sums *sums, const float *dy,
                        const float *x, size_t floats, int block,
                        const struct ld_lanes *l)
 {
-    lanes g_sum = {0}, gx_sum = {0};
+    quad g_sum[QUADS] = {0}, gx_sum[QUADS] = {0};
 
     for (size_t i = 0; i < floats; i += LD_LANES) {
-        lanes at = load(x + i), g = pass(load(dy + i), at, l);
+        int quads = quads_at(i, floats);
 
-        g_sum += g;
-        gx_sum += g * (at - load(l->mean));
+        for (int q = 0; q < quads; q++) {
+            quad at = quad_load(x + i, q),
+                 g = pass(quad_load(dy + i, q), at, l, q);
+
+            g_sum[q] += g;
+            gx_sum[q] += g * (at - quad_load(l->mean, q));
+        }
     }
     for (int i = 0; i < LD_LANES; i++) {
-        sums->g[i % block] += (double)g_sum[i];
-        sums->gx[i % block] += (double)gx_sum[i];
+        sums->g[i % block] += (double)g_sum[i / 4][i % 4];
+        sums->gx[i % block] += (double)gx_sum[i / 4][i % 4];
     }
 }
 
 void ld_lanes_sums(struct ld_lane_sums *sums, const float *dy, const float *x,
                    size_t floats, int block, const struct ld_lanes *l)
 {
-    size_t whole = whole_rows(floats);
-
-    for (size_t i = 0; i < whole; i += PIECE)
-        piece_sums(sums, dy + i, x + i, whole - i < PIECE ? whole - i : PIECE,
+    for (size_t i = 0; i < floats; i += PIECE)
+        piece_sums(sums, dy + i, x + i, floats - i < PIECE ? floats - i : PIECE,
                    block, l);
-    if (whole < floats) {
-        float dy_end[LD_LANES], x_end[LD_LANES];
+}
 
-        store(dy_end, load_half(dy + whole));
-        store(x_end, load_half(x + whole));
-        piece_sums(sums, dy_end, x_end, LD_LANES, block, l);
+static inline void backward_row(float *dx, const float *dy, const float *x,
+                                int quads, const struct ld_lanes *l)
+{
+    for (int q = 0; q < quads; q++) {
+        quad at = quad_load(x, q), g = pass(quad_load(dy, q), at, l, q);
+
+        quad_store(dx, q,
+                   g * quad_load(l->scale, q) +
+                       (at - quad_load(l->mean, q)) * quad_load(l->by_x, q) +
+                       quad_load(l->constant, q));
     }
 }
 
-static inline lanes slope(lanes dy, lanes x, const struct ld_lanes *l)
-{
-    return pass(dy, x, l) * load(l->scale) +
-           (x - load(l->mean)) * load(l->by_x) + load(l->constant);
-}
-
 void ld_lanes_backward(float *dx, const float *dy, const float *x,
-                       size_t floats, const struct ld_lanes *l)
+                       size_t floats, const struct ld_lanes *given)
 {
+    struct ld_lanes l = *given; /* a copy cannot be what dx points to */
     size_t whole = whole_rows(floats);
 
     for (size_t i = 0; i < whole; i += LD_LANES)
-        store(dx + i, slope(load(dy + i), load(x + i), l));
+        backward_row(dx + i, dy + i, x + i, QUADS, &l);
     if (whole < floats)
-        store_half(dx + whole,
-                   slope(load_half(dy + whole), load_half(x + whole), l));
+        backward_row(dx + whole, dy + whole, x + whole, quads_at(whole, floats),
+                     &l);
 }

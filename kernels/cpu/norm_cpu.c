@@ -74,6 +74,14 @@ static size_t n_units(const struct group_task *t)
     return (size_t)((t->planes.n_blocks + t->unit_blocks - 1) / t->unit_blocks);
 }
 
+/* Of the unit that block b is in. */
+static int first_group_of(const struct group_task *t, int b)
+{
+    int first_block = b / t->unit_blocks * t->unit_blocks;
+
+    return first_block * t->planes.block / t->group_size;
+}
+
 static size_t plane_at(const struct group_task *t, int n, int b)
 {
     return ((size_t)n * t->planes.n_blocks + b) * t->planes.floats;
@@ -108,7 +116,7 @@ static struct ld_lanes group_lanes(const struct group_task *t, int n, int b)
 static void group_stats(const struct group_task *t, int n, int first, int last)
 {
     struct ld_moments group[LD_LANES] = {0};
-    int first_group = first * t->planes.block / t->group_size;
+    int first_group = first_group_of(t, first);
 
     for (int b = first; b < last; b++) {
         struct ld_moments channel[LD_LANES] = {0};
@@ -158,10 +166,11 @@ void ld_cpu_gn_relu_forward(struct ld_device *dev, float *y, const float *x,
 }
 
 /* Adds block b's channels to the sums of their groups, and to the gradients of
- * gamma and beta. */
+ * gamma and beta. group[0] is the first group of the unit. */
 static void group_sums(const struct group_task *t, int n, int b,
                        struct group_sum *group)
 {
+    int first_group = first_group_of(t, b);
     const struct ld_group_norm *gn = t->gn;
     struct ld_lanes l = group_lanes(t, n, b);
     struct ld_lane_sums sums = {0};
@@ -172,8 +181,8 @@ static void group_sums(const struct group_task *t, int n, int b,
     for (int i = 0; i < channels_of(t, b); i++) {
         int c = b * t->planes.block + i, g = c / t->group_size;
 
-        group[g].g += (double)gn->gamma[c] * sums.g[i];
-        group[g].gx += (double)gn->gamma[c] * sums.gx[i];
+        group[g - first_group].g += (double)gn->gamma[c] * sums.g[i];
+        group[g - first_group].gx += (double)gn->gamma[c] * sums.gx[i];
         gn->dbeta[c] += (float)sums.g[i];
         gn->dgamma[c] += (float)(sums.gx[i] * (double)stats_at(t, n, g)[1]);
     }
@@ -187,14 +196,16 @@ static void group_apply(const struct group_task *t, int n, int b,
     double count = (double)t->group_size * t->gn->shape.H * t->gn->shape.W;
     struct ld_lanes l = group_lanes(t, n, b);
     size_t at = plane_at(t, n, b);
+    int first_group = first_group_of(t, b);
 
     for (int i = 0; i < channels_of(t, b); i++) {
         int g = (b * t->planes.block + i) / t->group_size;
+        const struct group_sum *sum = &group[g - first_group];
         double r = (double)stats_at(t, n, g)[1];
 
         set_slopes(&l, t->planes.block, i,
-                   (float)(-r * r * r * group[g].gx / count),
-                   (float)(-r * group[g].g / count));
+                   (float)(-r * r * r * sum->gx / count),
+                   (float)(-r * sum->g / count));
     }
     ld_lanes_backward(t->out + at, t->dy + at, t->x + at, t->planes.floats, &l);
 }
@@ -207,15 +218,14 @@ static void group_backward(size_t begin, size_t end, void *task)
     for (size_t i = begin; i < end; i++) {
         int first = (int)i * t->unit_blocks;
         int last = least(first + t->unit_blocks, t->planes.n_blocks);
-        int first_group = first * t->planes.block / t->group_size;
 
         for (int n = 0; n < t->gn->shape.N; n++) {
             struct group_sum sums[LD_LANES] = {0};
 
             for (int b = first; b < last; b++)
-                group_sums(t, n, b, sums - first_group);
+                group_sums(t, n, b, sums);
             for (int b = first; b < last; b++)
-                group_apply(t, n, b, sums - first_group);
+                group_apply(t, n, b, sums);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/quads.h"
 
 /* Work is cut into rows of a plane: whole maps of 64 channels have only four
  * planes an image. */
@@ -29,35 +30,30 @@ static struct pool pool_of(struct ld_device *dev, struct ld_shape in)
                          .block = ld_planes_of(dev, in).block};
 }
 
-/* Offers tap k of a window; as torch, the first of equals wins, a NaN beats
- * all. */
-static void offer(float *best, int *winner, const float *x, int k, int block)
-{
-    for (int c = 0; c < block; c++) {
-        bool wins = x[c] > best[c] || x[c] != x[c];
-
-        best[c] = wins ? x[c] : best[c];
-        winner[c] = wins ? k : winner[c];
-    }
-}
-
-static void pool_place(const struct pool *p, const float *plane, int h, int w,
-                       float *best, int *winner)
+/* Four channels of the window at (h, w); `plane` starts at them. As torch, the
+ * first of equals wins and a NaN beats all. */
+static void pool_quad(const struct pool *p, const float *plane, int h, int w,
+                      float *y, uint8_t *from)
 {
     int first = (h == 0) * 3 + (w == 0);
+    quad best = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    quad_mask winner = {first, first, first, first};
 
-    for (int c = 0; c < p->block; c++) {
-        best[c] = -INFINITY;
-        winner[c] = first;
-    }
     for (int k = 0; k < 9; k++) {
         int row = 2 * h - 1 + k / 3, column = 2 * w - 1 + k % 3;
+        quad x;
+        quad_mask wins;
 
         if (row < 0 || row >= p->H || column < 0 || column >= p->W)
             continue;
-        offer(best, winner, plane + ((size_t)row * p->W + column) * p->block, k,
-              p->block);
+        x = quad_load(plane + ((size_t)row * p->W + column) * p->block, 0);
+        wins = (x > best) | (x != x);
+        best = quad_choose(wins, x, best);
+        winner = (wins & k) | (~wins & winner);
     }
+    quad_store(y, 0, best);
+    for (int c = 0; from && c < 4; c++)
+        from[c] = (uint8_t)winner[c];
 }
 
 static void pool_rows(size_t begin, size_t end, void *task)
@@ -69,14 +65,13 @@ static void pool_rows(size_t begin, size_t end, void *task)
         const float *plane = p->x + i / p->out_H * in_plane;
         size_t row = i * p->out_W * p->block;
 
-        for (int w = 0; w < p->out_W; w++) {
-            size_t at = row + (size_t)w * p->block;
-            int winner[LD_LANES];
+        for (int w = 0; w < p->out_W; w++)
+            for (int c = 0; c < p->block; c += 4) {
+                size_t at = row + (size_t)w * p->block + c;
 
-            pool_place(p, plane, (int)(i % p->out_H), w, p->y + at, winner);
-            for (int c = 0; p->from && c < p->block; c++)
-                p->from[at + c] = (uint8_t)winner[c];
-        }
+                pool_quad(p, plane + c, (int)(i % p->out_H), w, p->y + at,
+                          p->from ? p->from + at : NULL);
+            }
     }
 }
 
@@ -91,22 +86,26 @@ void ld_cpu_maxpool_forward(struct ld_device *dev, float *y, uint8_t *from,
     ld_parallel(ld_planes_of(dev, in).n * p.out_H, GRAIN, pool_rows, &p);
 }
 
-/* dx at (h, w): the dy of those of its up to four windows that it won. */
-static void unpool_place(const struct pool *p, size_t out_plane, int h, int w,
-                         float *dx)
+/* Four channels of dx at (h, w): the dy of those of its up to four windows that
+ * it won. `at` is where the plane of dy starts, at these channels. */
+static void unpool_quad(const struct pool *p, size_t at, int h, int w,
+                        float *dx)
 {
-    memset(dx, 0, p->block * sizeof(*dx));
+    quad sum = {0};
+
     for (int i = 0; i < 4; i++) {
         int row = h / 2 + i / 2, column = w / 2 + i % 2;
         int k = (h + 1 - 2 * row) * 3 + w + 1 - 2 * column;
-        size_t at = out_plane + ((size_t)row * p->out_W + column) * p->block;
+        size_t place = at + ((size_t)row * p->out_W + column) * p->block;
+        const uint8_t *won = p->won + place;
 
         if (row > (h + 1) / 2 || column > (w + 1) / 2 || row >= p->out_H ||
             column >= p->out_W)
             continue;
-        for (int c = 0; c < p->block; c++)
-            dx[c] += p->won[at + c] == k ? p->dy[at + c] : 0;
+        sum += quad_choose((quad_mask){won[0], won[1], won[2], won[3]} == k,
+                           quad_load(p->dy + place, 0), (quad){0});
     }
+    quad_store(dx, 0, sum);
 }
 
 static void unpool_rows(size_t begin, size_t end, void *task)
@@ -116,8 +115,9 @@ static void unpool_rows(size_t begin, size_t end, void *task)
 
     for (size_t i = begin; i < end; i++)
         for (int w = 0; w < p->W; w++)
-            unpool_place(p, i / p->H * out_plane, (int)(i % p->H), w,
-                         p->dx + (i * p->W + w) * p->block);
+            for (int c = 0; c < p->block; c += 4)
+                unpool_quad(p, i / p->H * out_plane + c, (int)(i % p->H), w,
+                            p->dx + (i * p->W + w) * p->block + c);
 }
 
 void ld_cpu_maxpool_backward(struct ld_device *dev, float *dx, const float *dy,
