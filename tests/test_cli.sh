@@ -135,6 +135,12 @@ refuses "an unknown key, with the nearest known" "did you mean train.epochs" "$d
 printf 'train: {epochs: [3}\n' >bad.yaml
 refuses "malformed YAML" "bad.yaml:1" "$distill" train bad.yaml --out bad
 refuses "a value out of bounds" "train.batch" train_with --set train.batch=0
+"$distill" train tiny.yaml --out wild --set train.epochs=1 >out.txt 2>&1
+cp wild/latest.h5 before.h5
+refuses "a run that diverges" "not finite" "$distill" train tiny.yaml --out wild --resume \
+    --set train.lr=10 --set train.warmup_steps=0 --set train.momentum=1 --set train.epochs=40 --set train.lr_steps=[50]
+[ -s wild/latest.h5 ]
+ok "and its last checkpoint is kept" $?
 refuses "a missing annotation file" "none.json" train_with --set data.train=none.json
 head -c 700 shapes/coco/train.json >cut.json
 refuses "malformed JSON, with line and column" "cut.json:" train_with --set data.train=cut.json

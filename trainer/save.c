@@ -1,6 +1,7 @@
 #include "trainer/save.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,6 +29,24 @@ static bool link_latest(const char *out, const char *path, struct ld_err *err)
     return ld_file_publish(temporary, latest, err);
 }
 
+/* A run gone wrong must not take its last good checkpoint with it. (A ReLU can
+ * hide a NaN from the losses.) */
+static bool check_finite(const struct ld_checkpoint *c, struct ld_err *err)
+{
+    for (int i = 0; i < c->n_tensors; i++) {
+        size_t n = ld_tensor_count(&c->tensors[i]);
+        const float *value = c->tensors[i].data;
+
+        for (size_t k = 0; k < n; k++)
+            if (!isfinite(value[k]))
+                return ld_fail(err, LD_ERR_NUMBER,
+                               "step %lld: %s is not finite; the checkpoints "
+                               "before are kept: lower train.lr",
+                               (long long)c->step, c->tensors[i].name);
+    }
+    return true;
+}
+
 static bool write_checkpoint(const struct ld_saver *saver,
                              const struct ld_place *place, const char *path,
                              struct ld_err *err)
@@ -49,7 +68,7 @@ static bool write_checkpoint(const struct ld_saver *saver,
                             &c.n_tensors, &arena, err) &&
          ld_run_read_params(saver->dev, saver->net, true, &c.momentum,
                             &c.n_momentum, &arena, err) &&
-         ld_checkpoint_save(path, &c, err);
+         check_finite(&c, err) && ld_checkpoint_save(path, &c, err);
     ld_buf_free(&text);
     ld_arena_free(&arena);
     return ok;
