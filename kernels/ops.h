@@ -123,15 +123,16 @@ struct ld_ops {
     void (*conv_free)(struct ld_device *dev, struct ld_conv *conv);
     /* Scratch that any pass of this convolution may use, in bytes. */
     size_t (*conv_scratch_bytes)(const struct ld_conv *conv);
-    /* Device bytes of the packed weights. They depend only on
-     * (O, C, kernel, image, train), so the five levels of a shared head pack
-     * once and use one copy. */
+    /* Device bytes of the packed weights. They and their order depend on desc
+     * without the sizes N, H and W alone, so the five levels of a shared head
+     * pack once and use one copy. */
     size_t (*conv_weight_bytes)(const struct ld_conv *conv);
     /* packed = weight (O, C, k, k), row o times scale[o] (NULL: 1), in the
      * forms that the passes of `conv` read. Overwrites. */
     void (*conv_pack)(struct ld_device *dev, const struct ld_conv *conv,
                       void *packed, const float *weight, const float *scale);
-    /* y = relu?(conv(x) + bias + y?); bias (O) or NULL. */
+    /* y = relu?(conv(x) + bias + y?); bias (O) or NULL. The ReLU may turn a NaN
+     * into 0. */
     void (*conv_forward)(struct ld_device *dev, const struct ld_conv *conv,
                          float *y, const float *x, const void *packed,
                          const float *bias, void *scratch);
@@ -229,6 +230,7 @@ struct ld_ops {
                      const struct ld_loss_rules *rules);
 
     /* ---- optimizer ---- */
+    /* A velocity that is not finite is a fault, LD_ERR_NUMBER. */
     void (*sgd)(struct ld_device *dev, float *param, float *momentum,
                 const float *grad, size_t count, struct ld_sgd s);
 };

@@ -1,7 +1,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "kernels/base/parallel.h"
 #include "tests/layer.h"
 #include "tests/suite.h"
 
@@ -310,6 +312,39 @@ START_TEST(sgd_steps_as_torch_does)
 }
 END_TEST
 
+START_TEST(a_step_that_is_not_finite_is_a_fault_reported_once)
+{
+    float param[3] = {1, 1, 1}, momentum[3] = {0};
+    const float grad[3] = {0, INFINITY, 0};
+    struct ld_err first = {0}, second = {0};
+    struct maps m;
+
+    maps_open(&m, 0, 850);
+    m.dev->ops->sgd(m.dev, param, momentum, grad, 3, (struct ld_sgd){1, 0, 0});
+    ck_assert(!m.dev->ops->sync(m.dev, &first));
+    ck_assert_int_eq(first.code, LD_ERR_NUMBER);
+    ck_assert(m.dev->ops->sync(m.dev, &second));
+    maps_close(&m);
+}
+END_TEST
+
+/* ---- threads ---- */
+
+START_TEST(the_device_uses_the_cores_it_is_told_or_all_it_may_use)
+{
+    struct maps m;
+    int all = (int)sysconf(_SC_NPROCESSORS_ONLN);
+
+    maps_open(&m, 3, 0);
+    ck_assert_int_eq(ld_parallel_threads(), 3);
+    maps_close(&m);
+    maps_open(&m, 0, 0);
+    ck_assert_int_ge(ld_parallel_threads(), 1);
+    ck_assert_int_le(ld_parallel_threads(), all);
+    maps_close(&m);
+}
+END_TEST
+
 /* ---- the reference ---- */
 
 static void golden_pool(struct maps *m, struct golden *g, struct layer *l)
@@ -395,6 +430,8 @@ Suite *suite(void)
     tcase_add_test(c, rows_without_a_scale_are_copies);
     tcase_add_test(c, gathered_rows_are_those_of_the_index);
     tcase_add_test(c, sgd_steps_as_torch_does);
+    tcase_add_test(c, a_step_that_is_not_finite_is_a_fault_reported_once);
+    tcase_add_test(c, the_device_uses_the_cores_it_is_told_or_all_it_may_use);
     tcase_add_test(c, layers_agree_with_the_reference);
     suite_add_tcase(s, c);
     return s;

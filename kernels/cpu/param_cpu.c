@@ -1,3 +1,4 @@
+#include <float.h>
 #include <math.h>
 
 #include "kernels/base/parallel.h"
@@ -69,12 +70,14 @@ struct step {
     float *param, *momentum;
     const float *grad;
     struct ld_sgd s;
+    _Atomic bool broken; /* a velocity is not finite */
 };
 
 static void step_range(size_t begin, size_t end, void *task)
 {
-    const struct step *t = task;
+    struct step *t = task;
     struct ld_sgd s = t->s;
+    int broken = 0;
 
     for (size_t i = begin; i < end; i++) {
         float v =
@@ -82,14 +85,21 @@ static void step_range(size_t begin, size_t end, void *task)
 
         t->momentum[i] = v;
         t->param[i] -= s.rate * v;
+        broken |= !(fabsf(v) <= FLT_MAX); /* a NaN, too */
     }
+    if (broken)
+        t->broken = true;
 }
 
+/* A convolution's ReLU turns NaN into 0 (the library's does), so that a broken
+ * parameter could hide from the loss for good: it is caught here. */
 void ld_cpu_sgd(struct ld_device *dev, float *param, float *momentum,
                 const float *grad, size_t count, struct ld_sgd s)
 {
-    struct step t = {param, momentum, grad, s};
+    struct step t = {param, momentum, grad, s, false};
 
-    (void)dev;
     ld_parallel(count, GRAIN, step_range, &t);
+    if (t.broken)
+        ld_fail(&ld_cpu_of(dev)->fault, LD_ERR_NUMBER,
+                "optimizer: a gradient or parameter is not finite");
 }
