@@ -1,158 +1,14 @@
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "tests/golden.h"
-#include "tests/maps.h"
 #include "tests/suite.h"
+#include "tests/trial.h"
 
 /* Relative L2 errors. A direct fp32 convolution is off by about 1e-6 (some
  * thousand terms, each rounded to 6e-8, errors adding up like their root);
  * Winograd's F(4x4, 3x3) by about 2e-6, its transforms multiply by up to 5. */
 static const double tolerance = 5e-6;
-
-struct trial {
-    struct ld_conv_desc desc;
-    struct ld_shape out;
-    float *x, *w, *bias, *identity, *dy; /* plain, host; may be NULL: bias,
-                                            identity */
-};
-
-struct outcome {
-    double *y, *dx, *dw, *dbias;
-};
-
-static size_t weight_count(const struct ld_conv_desc *d)
-{
-    return (size_t)d->O * d->in.C * d->kernel * d->kernel;
-}
-
-static struct trial trial_of(struct maps *m, struct ld_conv_desc desc,
-                             bool with_bias)
-{
-    struct trial t = {.desc = desc, .out = ld_conv_out(&desc)};
-
-    t.x = maps_normal(m, shape_count(desc.in));
-    t.w = maps_normal(m, weight_count(&desc));
-    t.dy = maps_normal(m, shape_count(t.out));
-    t.bias = with_bias ? maps_normal(m, (size_t)desc.O) : NULL;
-    t.identity = desc.residual ? maps_normal(m, shape_count(t.out)) : NULL;
-    return t;
-}
-
-/* ---- the plain version ---- */
-
-/* Where tap `tap` of output value i_y reads channel 0 of x; false: in the
- * padding. */
-static bool source_of(const struct trial *t, size_t i_y, int tap, size_t *i_x)
-{
-    const struct ld_conv_desc *d = &t->desc;
-    int column = (int)(i_y % t->out.W), row = (int)(i_y / t->out.W % t->out.H);
-    size_t n = i_y / t->out.W / t->out.H / t->out.C;
-    int h = row * d->stride - d->pad + tap / d->kernel * d->dilation;
-    int w = column * d->stride - d->pad + tap % d->kernel * d->dilation;
-
-    *i_x = (n * d->in.C * d->in.H + h) * d->in.W + w;
-    return h >= 0 && h < d->in.H && w >= 0 && w < d->in.W;
-}
-
-/* One output value; adds to the gradients what its dy does. */
-static double plain_value(const struct trial *t, struct outcome *out,
-                          size_t i_y)
-{
-    size_t taps = (size_t)t->desc.kernel * t->desc.kernel, x = 0;
-    size_t map = (size_t)t->desc.in.H * t->desc.in.W;
-    size_t o = i_y / t->out.W / t->out.H % t->out.C;
-    double dy = (double)t->dy[i_y], sum = 0;
-
-    for (size_t k = 0; k < taps; k++) {
-        size_t w = o * t->desc.in.C * taps + k;
-
-        if (!source_of(t, i_y, (int)k, &x))
-            continue;
-        for (int c = 0; c < t->desc.in.C; c++, x += map, w += taps) {
-            sum += (double)t->x[x] * (double)t->w[w];
-            out->dx[x] += dy * (double)t->w[w];
-            out->dw[w] += dy * (double)t->x[x];
-        }
-    }
-    return sum;
-}
-
-static struct outcome plain_outcome(struct maps *m, const struct trial *t)
-{
-    size_t count = shape_count(t->out), map = (size_t)t->out.H * t->out.W;
-    struct outcome out = {
-        .y = maps_doubles(m, count),
-        .dx = maps_doubles(m, shape_count(t->desc.in)),
-        .dw = maps_doubles(m, weight_count(&t->desc)),
-        .dbias = maps_doubles(m, (size_t)t->desc.O),
-    };
-
-    for (size_t i = 0; i < count; i++) {
-        size_t o = i / map % t->out.C;
-        double y = plain_value(t, &out, i);
-
-        y += t->bias ? (double)t->bias[o] : 0;
-        y += t->identity ? (double)t->identity[i] : 0;
-        out.y[i] = t->desc.relu ? fmax(y, 0) : y;
-        out.dbias[o] += (double)t->dy[i];
-    }
-    return out;
-}
-
-/* ---- the device's ---- */
-
-struct session {
-    struct ld_conv *conv;
-    void *packed, *scratch;
-    float *x, *y, *dx, *dy, *dw, *dbias;
-};
-
-static struct ld_conv *conv_of(struct maps *m, const struct ld_conv_desc *desc)
-{
-    struct ld_err err = {0};
-    struct ld_conv *conv = m->dev->ops->conv_new(m->dev, desc, &err);
-
-    ck_assert_msg(conv != NULL, "%s", err.text);
-    return conv;
-}
-
-static struct session session_of(struct maps *m, const struct trial *t)
-{
-    const struct ld_ops *ops = m->dev->ops;
-    struct session s = {.conv = conv_of(m, &t->desc)};
-    float *w = maps_vector(m, t->w, weight_count(&t->desc));
-
-    s.scratch = maps_memory(m, ops->conv_scratch_bytes(s.conv));
-    s.packed = maps_memory(m, ops->conv_weight_bytes(s.conv));
-    memset(s.packed, 0xff, ops->conv_weight_bytes(s.conv)); /* NaN */
-    ops->conv_pack(m->dev, s.conv, s.packed, w, NULL);
-    s.x = t->desc.image ? maps_vector(m, t->x, shape_count(t->desc.in))
-                        : maps_map(m, t->x, t->desc.in);
-    s.y = maps_map(m, t->identity, t->out);
-    s.dx = maps_map(m, NULL, t->desc.in);
-    s.dy = maps_map(m, t->dy, t->out);
-    s.dw = maps_memory(m, weight_count(&t->desc) * sizeof(float));
-    s.dbias = maps_memory(m, t->desc.O * sizeof(float));
-    return s;
-}
-
-static void session_run(struct maps *m, const struct trial *t,
-                        const struct session *s)
-{
-    const struct ld_ops *ops = m->dev->ops;
-    float *bias = t->bias ? maps_vector(m, t->bias, (size_t)t->desc.O) : NULL;
-
-    ops->conv_forward(m->dev, s->conv, s->y, s->x, s->packed, bias, s->scratch);
-    if (!t->desc.train)
-        return;
-    if (!t->desc.image)
-        ops->conv_backward_data(m->dev, s->conv, s->dx, s->dy, s->packed,
-                                s->scratch);
-    ops->conv_backward_weights(m->dev, s->conv, s->dw, bias ? s->dbias : NULL,
-                               s->dy, s->x, s->scratch);
-}
 
 static void describe(char text[200], const struct ld_conv_desc *d)
 {
@@ -164,34 +20,32 @@ static void describe(char text[200], const struct ld_conv_desc *d)
              d->relu ? ", relu" : "", d->residual ? ", residual" : "");
 }
 
-static void compare(struct maps *m, const char *what, const char *which,
-                    const float *got, const double *want, size_t count)
+static void compare(const char *what, const char *which, const float *got,
+                    const double *want, size_t count)
 {
     char text[256];
 
-    (void)m;
     snprintf(text, sizeof(text), "%s of (%s)", what, which);
     maps_close_to(text, got, want, count, tolerance);
 }
 
 static void check_trial(struct maps *m, const struct trial *t)
 {
-    struct outcome want = plain_outcome(m, t);
-    struct session s = session_of(m, t);
+    struct outcome want = trial_plain(m, t);
+    struct prepared s = prepared_new(m, t);
     char text[200];
 
     describe(text, &t->desc);
-    session_run(m, t, &s);
+    prepared_run(m, t, &s);
     maps_sync(m);
-    compare(m, "y", text, maps_plain(m, s.y, t->out), want.y,
-            shape_count(t->out));
+    compare("y", text, maps_plain(m, s.y, t->out), want.y, shape_count(t->out));
     if (t->desc.train) {
         if (!t->desc.image)
-            compare(m, "dx", text, maps_plain(m, s.dx, t->desc.in), want.dx,
+            compare("dx", text, maps_plain(m, s.dx, t->desc.in), want.dx,
                     shape_count(t->desc.in));
-        compare(m, "dweight", text, s.dw, want.dw, weight_count(&t->desc));
+        compare("dweight", text, s.dw, want.dw, trial_weights(&t->desc));
         if (t->bias)
-            compare(m, "dbias", text, s.dbias, want.dbias, (size_t)t->desc.O);
+            compare("dbias", text, s.dbias, want.dbias, (size_t)t->desc.O);
     }
     m->dev->ops->conv_free(m->dev, s.conv);
 }
@@ -275,17 +129,17 @@ START_TEST(levels_of_any_size_share_one_packed_copy)
     maps_open(&m, 0, 300);
     for (size_t i = 0; i < sizeof(sides) / sizeof(sides[0]); i++) {
         struct trial t;
-        struct session s;
+        struct prepared s;
 
         desc.in.H = desc.in.W = sides[i];
         t = trial_of(&m, desc, false);
-        s = session_of(&m, &t);
+        s = prepared_new(&m, &t);
         if (!packed) {
             bytes = m.dev->ops->conv_weight_bytes(s.conv);
             packed = maps_memory(&m, bytes);
             memcpy(packed, s.packed, bytes);
         } else {
-            float *w = maps_vector(&m, t.w, weight_count(&desc));
+            float *w = maps_vector(&m, t.w, trial_weights(&desc));
 
             ck_assert_uint_eq(bytes, m.dev->ops->conv_weight_bytes(s.conv));
             m.dev->ops->conv_pack(m.dev, s.conv, packed, w, NULL);
@@ -307,21 +161,21 @@ START_TEST(packing_multiplies_each_output_row_by_its_scale)
                                 .dilation = 1};
     struct maps m;
     struct trial t;
-    struct session s;
+    struct prepared s;
     float *scale, *w;
 
     maps_open(&m, 0, 400);
     t = trial_of(&m, desc, false);
-    s = session_of(&m, &t);
+    s = prepared_new(&m, &t);
     scale = maps_normal(&m, 68);
-    w = maps_vector(&m, t.w, weight_count(&desc));
+    w = maps_vector(&m, t.w, trial_weights(&desc));
     m.dev->ops->conv_pack(m.dev, s.conv, s.packed, w,
                           maps_vector(&m, scale, 68));
-    session_run(&m, &t, &s);
-    for (size_t i = 0; i < weight_count(&desc); i++)
+    prepared_run(&m, &t, &s);
+    for (size_t i = 0; i < trial_weights(&desc); i++)
         t.w[i] *= scale[i / (20 * 9)];
-    compare(&m, "y", "scaled", maps_plain(&m, s.y, t.out),
-            plain_outcome(&m, &t).y, shape_count(t.out));
+    compare("y", "scaled", maps_plain(&m, s.y, t.out), trial_plain(&m, &t).y,
+            shape_count(t.out));
     m.dev->ops->conv_free(m.dev, s.conv);
     maps_close(&m);
 }
@@ -330,11 +184,11 @@ END_TEST
 /* <y, dy>, the scalar whose gradient dx and dw are. */
 static double projected(struct maps *m, const struct trial *t)
 {
-    struct session s = session_of(m, t);
+    struct prepared s = prepared_new(m, t);
     const float *y;
     double sum = 0;
 
-    session_run(m, t, &s);
+    prepared_run(m, t, &s);
     y = maps_plain(m, s.y, t->out);
     for (size_t i = 0; i < shape_count(t->out); i++)
         sum += (double)y[i] * (double)t->dy[i];
@@ -369,17 +223,17 @@ START_TEST(gradients_of_a_convolution_agree_with_finite_differences)
                                 .train = true};
     struct maps m;
     struct trial t;
-    struct session s;
+    struct prepared s;
     const float *dx;
 
     maps_open(&m, 0, 500);
     t = trial_of(&m, desc, false);
-    s = session_of(&m, &t);
-    session_run(&m, &t, &s);
+    s = prepared_new(&m, &t);
+    prepared_run(&m, &t, &s);
     dx = maps_plain(&m, s.dx, desc.in);
     for (int i = 0; i < 5; i++) {
         size_t x = ld_rng_below(&m.rng, (uint32_t)shape_count(desc.in));
-        size_t w = ld_rng_below(&m.rng, (uint32_t)weight_count(&desc));
+        size_t w = ld_rng_below(&m.rng, (uint32_t)trial_weights(&desc));
 
         check_difference(&m, &t, &t.x[x], dx[x]);
         check_difference(&m, &t, &t.w[w], s.dw[w]);
@@ -400,16 +254,16 @@ START_TEST(backward_weights_adds_to_what_is_there)
                                 .train = true};
     struct maps m;
     struct trial t;
-    struct session s;
+    struct prepared s;
     float first_w, first_bias;
 
     maps_open(&m, 0, 600);
     t = trial_of(&m, desc, true);
-    s = session_of(&m, &t);
-    session_run(&m, &t, &s);
+    s = prepared_new(&m, &t);
+    prepared_run(&m, &t, &s);
     first_w = s.dw[7];
     first_bias = s.dbias[7];
-    session_run(&m, &t, &s);
+    prepared_run(&m, &t, &s);
     ck_assert(s.dw[7] == first_w + first_w);
     ck_assert(s.dbias[7] == first_bias + first_bias);
     m.dev->ops->conv_free(m.dev, s.conv);
@@ -426,16 +280,16 @@ START_TEST(a_convolution_gives_the_same_bits_each_time)
                                 .pad = 1,
                                 .dilation = 1,
                                 .train = true};
-    size_t bytes = weight_count(&desc) * sizeof(float);
+    size_t bytes = trial_weights(&desc) * sizeof(float);
     struct maps m;
     struct trial t;
-    struct session s[2];
+    struct prepared s[2];
 
     maps_open(&m, 2, 700);
     t = trial_of(&m, desc, true);
     for (int i = 0; i < 2; i++) {
-        s[i] = session_of(&m, &t);
-        session_run(&m, &t, &s[i]);
+        s[i] = prepared_new(&m, &t);
+        prepared_run(&m, &t, &s[i]);
     }
     ck_assert_mem_eq(s[0].dw, s[1].dw, bytes);
     ck_assert_mem_eq(s[0].dbias, s[1].dbias, 64 * sizeof(float));
@@ -491,7 +345,7 @@ static void run_golden(struct golden *g)
 {
     struct golden_array x, w;
     struct trial t = {0};
-    struct session s;
+    struct prepared s;
     struct maps m;
 
     if (!strstr(g->name, "/conv_"))
@@ -512,8 +366,8 @@ static void run_golden(struct golden *g)
     t.bias = (float *)golden_floats(g, "b", (size_t)t.desc.O);
     t.dy = (float *)golden_floats(g, "upstream", shape_count(t.out));
     maps_open(&m, 0, 0);
-    s = session_of(&m, &t);
-    session_run(&m, &t, &s);
+    s = prepared_new(&m, &t);
+    prepared_run(&m, &t, &s);
     /* 1e-5: both sides sum some hundred fp32 products, in different orders. */
     golden_compare(g, "out", maps_plain(&m, s.y, t.out), shape_count(t.out),
                    1e-5);
