@@ -1,6 +1,7 @@
 #include "tests/nets.h"
 
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -100,4 +101,34 @@ float *fetched(struct golden *g, struct ld_device *dev, const float *from,
     dev->ops->download(dev, to, from, count * sizeof(*to));
     check_ok(dev->ops->sync(dev, &err), &err);
     return to;
+}
+
+static void fill_with_nan(struct ld_net *net, char *at, size_t bytes)
+{
+    float nan[1024];
+
+    for (int i = 0; i < 1024; i++)
+        nan[i] = NAN;
+    for (size_t done = 0; done < bytes; done += sizeof(nan))
+        net->dev->ops->upload(net->dev, at + done, nan,
+                              bytes - done < sizeof(nan) ? bytes - done
+                                                         : sizeof(nan));
+}
+
+static void poison_dead(struct ld_net *net, int step)
+{
+    const struct ld_plan *plan = net->plan;
+
+    for (int i = 0; i < plan->n_spans; i++) {
+        const struct ld_span *span = &plan->span[i];
+
+        if (span->with == i && span->last == step && span->bytes)
+            fill_with_nan(net, net->maps + span->offset, span->bytes);
+    }
+}
+
+void poison(struct ld_net *net)
+{
+    net->after_step = poison_dead;
+    fill_with_nan(net, net->maps, net->plan->bytes);
 }

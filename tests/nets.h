@@ -25,3 +25,7 @@ const struct ld_tensor *golden_tensors(struct golden *g, bool of_teacher,
 /* `count` floats of device memory, in the arena of g. */
 float *fetched(struct golden *g, struct ld_device *dev, const float *from,
                size_t count);
+
+/* From now on, on this canvas, reading memory that was not written or whose
+ * owner is dead gives NaN. */
+void poison(struct ld_net *net);

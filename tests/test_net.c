@@ -13,43 +13,6 @@
  * much as plain ones (1.5e-6 a layer). */
 static const double CLOSE = 1e-4;
 
-/* ---- memory that is nobody's is made unusable ---- */
-
-static void fill_with_nan(struct ld_net *net, char *at, size_t bytes)
-{
-    float nan[1024];
-
-    for (int i = 0; i < 1024; i++)
-        nan[i] = NAN;
-    for (size_t done = 0; done < bytes; done += sizeof(nan))
-        net->dev->ops->upload(net->dev, at + done, nan,
-                              bytes - done < sizeof(nan) ? bytes - done
-                                                         : sizeof(nan));
-}
-
-static void poison_dead(struct ld_net *net, int step)
-{
-    const struct ld_plan *plan = net->plan;
-
-    for (int i = 0; i < plan->n_spans; i++) {
-        const struct ld_span *span = &plan->span[i];
-
-        if (span->with == i && span->last == step && span->bytes)
-            fill_with_nan(net, net->maps + span->offset, span->bytes);
-    }
-}
-
-/* From now on reading what was not written, or what is dead, gives NaN. */
-static void resize_poisoned(struct ld_net *net, int N, int H, int W)
-{
-    struct ld_err err = {0};
-
-    net->keep = true;
-    net->after_step = poison_dead;
-    check_ok(ld_net_resize(net, N, H, W, &err), &err);
-    fill_with_nan(net, net->maps, net->plan->bytes);
-}
-
 /* ---- golden networks ---- */
 
 static struct ld_model golden_model(struct golden *g)
@@ -69,8 +32,12 @@ static struct ld_model golden_model(struct golden *g)
 static void run_forward(struct golden *g, struct ld_net *net)
 {
     struct golden_array img = golden_array(g, "img");
+    struct ld_err err = {0};
 
-    resize_poisoned(net, img.dim[0], img.dim[2], img.dim[3]);
+    net->keep = true;
+    check_ok(ld_net_resize(net, img.dim[0], img.dim[2], img.dim[3], &err),
+             &err);
+    poison(net);
     net->dev->ops->upload(net->dev, ld_net_input(net), img.data,
                           img.count * sizeof(float));
     ld_net_forward(net);

@@ -64,6 +64,7 @@ static void set_up(struct problem *p, struct ld_model model, uint64_t seed)
     *p = (struct problem){.dev = open_cpu()};
     p->net = ld_net_new(p->dev, &model, LD_NET_TRAIN, &err);
     check_ok(p->net && ld_net_resize(p->net, N, H, W, &err), &err);
+    poison(p->net);
     set_params(p, &rng);
     A = (size_t)ld_net_grid(p->net).start[LD_MAX_LEVELS];
     p->n_rows[0] = N * A * (size_t)model.n_classes;

@@ -65,21 +65,6 @@ struct tower {
     int rows; /* the map that it fills */
 };
 
-static int norm_param(struct ld_graph *graph, const char *tower, int i,
-                      const char *part, float constant, bool trained)
-{
-    int C = graph->map[graph->pyramid[0]].C;
-    struct ld_param_spec spec = {.n_dims = 1,
-                                 .dim = {C},
-                                 .init = LD_INIT_CONSTANT,
-                                 .constant = constant,
-                                 .trained = trained};
-
-    snprintf(spec.name, sizeof(spec.name), "bbox_head.%s.%d.gn.%s", tower, i,
-             part);
-    return ld_graph_param(graph, spec);
-}
-
 static void add_tower_filters(struct ld_graph *graph, struct tower *tower,
                               const char *tower_name, bool train)
 {
@@ -92,8 +77,9 @@ static void add_tower_filters(struct ld_graph *graph, struct tower *tower,
         snprintf(name, sizeof(name), "bbox_head.%s.%d.conv", tower_name, i);
         tower->conv[i] = ld_graph_filter(graph, filter, name, LD_INIT_NORMAL,
                                          HEAD_DEVIATION);
-        tower->gamma[i] = norm_param(graph, tower_name, i, "weight", 1, train);
-        norm_param(graph, tower_name, i, "bias", 0, train);
+        snprintf(name, sizeof(name), "bbox_head.%s.%d.gn", tower_name, i);
+        tower->gamma[i] = ld_graph_vector(graph, name, "weight", C, 1, train);
+        ld_graph_vector(graph, name, "bias", C, 0, train);
     }
 }
 

@@ -12,9 +12,8 @@ int ld_graph_param(struct ld_graph *graph, struct ld_param_spec spec)
     return graph->n_params++;
 }
 
-/* (C): a bias, a gamma, a running mean */
-static int vector_param(struct ld_graph *graph, const char *name,
-                        const char *part, int C, float constant, bool trained)
+int ld_graph_vector(struct ld_graph *graph, const char *name, const char *part,
+                    int C, float constant, bool trained)
 {
     struct ld_param_spec spec = {.n_dims = 1,
                                  .dim = {C},
@@ -56,7 +55,7 @@ void ld_graph_bias(struct ld_graph *graph, int filter, const char *name,
 {
     struct ld_filter *f = &graph->filter[filter];
 
-    f->bias = vector_param(graph, name, "bias", f->O, constant, f->trained);
+    f->bias = ld_graph_vector(graph, name, "bias", f->O, constant, f->trained);
 }
 
 void ld_graph_bn(struct ld_graph *graph, int filter, const char *name,
@@ -65,10 +64,10 @@ void ld_graph_bn(struct ld_graph *graph, int filter, const char *name,
     struct ld_filter *f = &graph->filter[filter];
 
     f->folded = folded;
-    f->bn = vector_param(graph, name, "weight", f->O, gamma, f->trained);
-    vector_param(graph, name, "bias", f->O, 0, f->trained);
-    vector_param(graph, name, "running_mean", f->O, 0, false);
-    vector_param(graph, name, "running_var", f->O, 1, false);
+    f->bn = ld_graph_vector(graph, name, "weight", f->O, gamma, f->trained);
+    ld_graph_vector(graph, name, "bias", f->O, 0, f->trained);
+    ld_graph_vector(graph, name, "running_mean", f->O, 0, false);
+    ld_graph_vector(graph, name, "running_var", f->O, 1, false);
 }
 
 static void add_layer(struct ld_graph *graph, struct ld_layer layer)

@@ -88,6 +88,9 @@ struct ld_graph {
 /* The functions below add to a list and return the index. */
 
 int ld_graph_param(struct ld_graph *graph, struct ld_param_spec spec);
+/* `name`.`part` (C), all `constant` to begin with: a bias, a gamma. */
+int ld_graph_vector(struct ld_graph *graph, const char *name, const char *part,
+                    int C, float constant, bool trained);
 int ld_graph_map(struct ld_graph *graph, enum ld_map_kind kind, int C);
 
 /* Adds a filter with its weight, named `name`.weight, to be drawn as `init`

@@ -1,6 +1,5 @@
 #include "kernels/net/net.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "kernels/net/gfl.h"

@@ -57,7 +57,7 @@ void ld_net_changed(struct ld_net *net);
 /* Readies the network for a batch of N images on a canvas of H x W pixels,
  * usually multiples of 32. After the first time a canvas of the last 32 sizes
  * takes no allocation. LD_ERR_USAGE for a size that is not 1 to 16384,
- * LD_ERR_MEMORY, LD_ERR_DEVICE; the network then has no canvas. */
+ * LD_ERR_MEMORY, LD_ERR_DEVICE; then resize again before the next pass. */
 bool ld_net_resize(struct ld_net *net, int N, int H, int W, struct ld_err *err);
 
 /* Device memory, in place until the next ld_net_resize. What it holds lives as

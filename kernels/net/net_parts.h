@@ -7,6 +7,8 @@
 
 enum { LD_NET_PLANS = 32 };
 
+#define LD_NORM_EPS 1e-5F /* of BN and GN: the reference's */
+
 /* A filter as the convolutions read it. */
 struct ld_packed {
     void *weights; /* device memory */

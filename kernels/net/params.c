@@ -4,8 +4,6 @@
 
 #include "kernels/net/net_parts.h"
 
-static const float BN_EPS = 1e-5F; /* the reference's; of GN too */
-
 static size_t room_of(const struct ld_param_spec *spec)
 {
     size_t count = 1;
@@ -136,7 +134,7 @@ struct ld_bn ld_net_bn(const struct ld_net *net, const struct ld_filter *f)
                           .var = p[3].value.data,
                           .dgamma = p[0].grad,
                           .dbeta = p[1].grad,
-                          .eps = BN_EPS};
+                          .eps = LD_NORM_EPS};
 }
 
 static void pack_filter(struct ld_net *net, int i)

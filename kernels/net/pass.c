@@ -4,8 +4,6 @@
 
 enum { NONE = -1 };
 
-static const float NORM_EPS = 1e-5F; /* of BN and GN, as the reference */
-
 void *ld_net_span(const struct ld_net *net, int span)
 {
     return net->maps + net->plan->span[span].offset;
@@ -126,7 +124,7 @@ static struct ld_bn_train bn_of(const struct ld_net *net, int i)
 
     return (struct ld_bn_train){.shape = shape_of(net, layer->in),
                                 .relu = layer->relu,
-                                .eps = NORM_EPS,
+                                .eps = LD_NORM_EPS,
                                 .gamma = p[0].value.data,
                                 .beta = p[1].value.data,
                                 .running_mean = p[2].value.data,
@@ -162,7 +160,7 @@ static struct ld_group_norm gn_of(const struct ld_net *net, int i)
 
     return (struct ld_group_norm){.shape = shape_of(net, layer->in),
                                   .groups = net->graph.gn_groups,
-                                  .eps = NORM_EPS,
+                                  .eps = LD_NORM_EPS,
                                   .gamma = p[0].value.data,
                                   .beta = p[1].value.data,
                                   .stats = saved(net, i),

@@ -3,7 +3,7 @@
  *
  * Steps: forward of layer i is step i; then comes the step in which the caller
  * reads the rows and writes their gradients; then backward of the layers, in
- * reverse. ld_plan_touch_layers in plan.c says what each step reads and writes,
+ * reverse. The touch_ functions of plan.c say what each step reads and writes,
  * and pass.c does just that. */
 #pragma once
 
