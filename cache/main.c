@@ -8,6 +8,7 @@
 
 #include "cache/precompute.h"
 #include "formats/setup.h"
+#include "kernels/base/parallel.h"
 
 static const char usage[] =
     "usage: ld-cache precompute CONFIG --teacher CHECKPOINT --out FOLDER\n"
@@ -135,6 +136,7 @@ int main(int argc, char **argv)
     struct ld_config config;
     struct command command = {.job.config = &config, .arena = &arena};
 
+    ld_parallel_start(argv);
     if (read_command(&command, argc, argv, &config, &err) && !command.answered)
         ld_precompute_run(&command.job, &err);
     ld_arena_free(&arena);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "kernels/backend.h"
+#include "kernels/base/parallel.h"
 #include "kernels/base/progress.h"
 #include "kernels/base/rng.h"
 #include "kernels/net/teacher.h"
@@ -240,6 +241,7 @@ int main(int argc, char **argv)
     int rounds = argc > 4 ? atoi(argv[4]) : 0;
     int status = 1;
 
+    ld_parallel_start(argv);
     if (!b || rounds < 1 || rounds > MAX_ROUNDS) {
         fprintf(stderr,
                 "usage: bench-step DEPTH SIZE BATCH ROUNDS [THREADS]\n");

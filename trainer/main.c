@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/parallel.h"
 #include "trainer/commands.h"
 
 static const char usage[] =
@@ -160,6 +161,7 @@ int main(int argc, char **argv)
     struct ld_command_line line = {.arena = &arena};
     int option;
 
+    ld_parallel_start(argv);
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
         if (answer(option) || !take_option(&line, option, &err))
             break;
