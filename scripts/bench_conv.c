@@ -134,60 +134,80 @@ static double median(struct run *r, int n)
     return r->seconds[n / 2];
 }
 
+struct rivals {
+    struct ld_dnn_form *form, *forward_form;
+    struct run direct, winograd;
+    bool both; /* false: the library has no Winograd for it */
+};
+
+static void rivals_free(struct rivals *r)
+{
+    ld_dnn_conv_free(r->direct.conv);
+    ld_dnn_conv_free(r->winograd.conv);
+    ld_dnn_form_free(r->form);
+    ld_dnn_form_free(r->forward_form);
+}
+
+static void rivals_new(struct bench *b, struct rivals *r, struct ld_dnn_ask ask)
+{
+    struct ld_dnn_ask forward = ask;
+
+    forward.pass = LD_DNN_FORWARD;
+    r->form = ld_dnn_form_new(b->dnn, &ask, &b->err);
+    r->forward_form = ld_dnn_form_new(b->dnn, &forward, &b->err);
+    if (!r->form || !r->forward_form)
+        stop(&b->err);
+    ask.form = r->form;
+    if (!run_new(b, &r->direct, ask)) {
+        ld_fail(&b->err, LD_ERR_DEVICE, "no direct convolution");
+        stop(&b->err);
+    }
+    ask.winograd = true;
+    ask.form = r->forward_form;
+    r->both = run_new(b, &r->winograd, ask);
+}
+
+static void rivals_race(struct bench *b, struct rivals *r)
+{
+    for (int i = -1; i < b->repetitions; i++) { /* -1: to warm up */
+        double begin = now(), between;
+
+        ld_dnn_conv_run(b->dnn, r->direct.conv, &r->direct.operands, &b->err);
+        between = now();
+        if (r->both)
+            ld_dnn_conv_run(b->dnn, r->winograd.conv, &r->winograd.operands,
+                            &b->err);
+        if (i >= 0) {
+            r->direct.seconds[i] = between - begin;
+            r->winograd.seconds[i] = now() - between;
+        }
+    }
+}
+
 /* One row of the table: both algorithms in one pass of one convolution. */
 static void bench_pass(struct bench *b, const char *where,
                        struct ld_dnn_ask ask)
 {
     static const char *const passes[] = {"forward", "data", "weights"};
-    struct run direct = {0}, winograd = {0};
     const struct ld_conv_desc *d = ask.desc;
     double flop = 2.0 * d->in.N * d->in.C * d->O * d->in.H * d->in.W *
                   d->kernel * d->kernel;
-    struct ld_dnn_ask own = ask, forward = ask;
-    struct ld_dnn_form *form, *forward_form;
-    bool both;
+    struct rivals r = {0};
+    double one, two;
 
-    forward.pass = LD_DNN_FORWARD;
-    form = ld_dnn_form_new(b->dnn, &ask, &b->err);
-    forward_form = ld_dnn_form_new(b->dnn, &forward, &b->err);
-    if (!form || !forward_form)
-        stop(&b->err);
-    own.form = form;
-    if (!run_new(b, &direct, own))
-        return;
-    own.winograd = true;
-    own.form = forward_form;
-    both = run_new(b, &winograd, own);
-    for (int i = -1; i < b->repetitions; i++) { /* -1: to warm up */
-        double begin = now(), between;
-
-        ld_dnn_conv_run(b->dnn, direct.conv, &direct.operands, &b->err);
-        between = now();
-        if (both)
-            ld_dnn_conv_run(b->dnn, winograd.conv, &winograd.operands, &b->err);
-        if (i >= 0) {
-            direct.seconds[i] = between - begin;
-            winograd.seconds[i] = now() - between;
-        }
-    }
-    {
-        double one = median(&direct, b->repetitions);
-        double two = median(&winograd, b->repetitions);
-
-        printf("| %s | %d | %dx%d %d->%d %dx%d | %s | %.2f (%.0f) |", where,
-               d->in.N, d->kernel, d->kernel, d->in.C, d->O, d->in.H, d->in.W,
-               passes[ask.pass], 1e3 * one, flop / one / 1e9);
-        if (both)
-            printf(" %.2f (%.0f) | %.2f | %s |\n", 1e3 * two, flop / two / 1e9,
-                   one / two,
-                   ld_conv_prefers_winograd(d) ? "Winograd" : "direct");
-        else
-            printf(" - | - | direct |\n");
-    }
-    ld_dnn_conv_free(direct.conv);
-    ld_dnn_conv_free(winograd.conv);
-    ld_dnn_form_free(form);
-    ld_dnn_form_free(forward_form);
+    rivals_new(b, &r, ask);
+    rivals_race(b, &r);
+    one = median(&r.direct, b->repetitions);
+    two = median(&r.winograd, b->repetitions);
+    printf("| %s | %d | %dx%d %d->%d %dx%d | %s | %.2f (%.0f) |", where,
+           d->in.N, d->kernel, d->kernel, d->in.C, d->O, d->in.H, d->in.W,
+           passes[ask.pass], 1e3 * one, flop / one / 1e9);
+    if (r.both)
+        printf(" %.2f (%.0f) | %.2f | %s |\n", 1e3 * two, flop / two / 1e9,
+               one / two, ld_conv_prefers_winograd(d) ? "Winograd" : "direct");
+    else
+        printf(" - | - | direct |\n");
+    rivals_free(&r);
     ld_arena_clear(&b->arena);
 }
 

@@ -21,10 +21,10 @@ struct ld_conv {
 /* F(4x4, 3x3) does in 36 products a tile of 4x4 what takes 144 directly, and
  * transforms the weights, each call, at the price of some more tiles. Measured
  * by bench-conv (oneDNN 2.6.3, one AVX-512 core, 64 to 512 channels, 2 to 625
- * tiles), its gain is 2.15 (outputs / 16) / (tiles + 33) forward, and as much
- * or more in backward: twice as fast on 256 channels at 64x64, no gain on two
- * maps of 16x16, half as fast at 8x8. 16 channels or fewer leave its products
- * idle: 0.8 at best. */
+ * tiles), its gain is 2.2 (outputs / 16) / (tiles + 32) forward, and as much or
+ * more in backward: twice as fast on 256 channels at 64x64, a sixth on two maps
+ * of 16x16, half as fast at 8x8. 16 channels or fewer leave its products idle:
+ * 0.8 at best. */
 bool ld_conv_prefers_winograd(const struct ld_conv_desc *desc)
 {
     struct ld_shape out = ld_conv_out(desc);
@@ -32,7 +32,7 @@ bool ld_conv_prefers_winograd(const struct ld_conv_desc *desc)
     size_t outputs = (size_t)out.N * out.H * out.W; /* of a channel */
 
     return desc->kernel == 3 && desc->stride == 1 && desc->dilation == 1 &&
-           desc->in.C > 16 && desc->O > 16 && outputs / 8 > tiles + 33;
+           desc->in.C > 16 && desc->O > 16 && outputs / 8 >= tiles + 32;
 }
 
 static size_t aligned(size_t bytes)
