@@ -23,16 +23,21 @@ struct ld_conv {
  * by bench-conv (oneDNN 2.6.3, one AVX-512 core, 64 to 512 channels, 2 to 625
  * tiles), its gain is 2.2 (outputs / 16) / (tiles + 32) forward, and as much or
  * more in backward: twice as fast on 256 channels at 64x64, a sixth on two maps
- * of 16x16, half as fast at 8x8. 16 channels or fewer leave its products idle:
- * 0.8 at best. */
+ * of 16x16, half as fast at 8x8. Above 256x256 channels the transformed weights
+ * outgrow the caches (backward weights of 512 at 16x16: 0.9) and their scratch,
+ * 36 numbers a weight and thread, the rest of a training run's: 80 MB of R-18's
+ * 818; so they must bring more tiles. 16 channels or fewer leave its products
+ * idle: 0.8 at best. */
 bool ld_conv_prefers_winograd(const struct ld_conv_desc *desc)
 {
     struct ld_shape out = ld_conv_out(desc);
     size_t tiles = (size_t)out.N * ((out.H + 3) / 4) * ((out.W + 3) / 4);
     size_t outputs = (size_t)out.N * out.H * out.W; /* of a channel */
+    size_t wide = (size_t)desc->in.C * desc->O / (256 * 256);
+    size_t price = 32 * (wide > 1 ? wide : 1); /* in tiles */
 
     return desc->kernel == 3 && desc->stride == 1 && desc->dilation == 1 &&
-           desc->in.C > 16 && desc->O > 16 && outputs / 8 >= tiles + 32;
+           desc->in.C > 16 && desc->O > 16 && outputs / 8 >= tiles + price;
 }
 
 static size_t aligned(size_t bytes)
