@@ -3,6 +3,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/thin_cpu.h"
 #include "kernels/cpu/weights_cpu.h"
 
 enum { ALIGN = 64 };
@@ -10,11 +11,14 @@ enum { ALIGN = 64 };
 /* Packed weights are one or two regions: the forward pass's order, and, in
  * training, that of backward data. A pass reads the one whose form it took. */
 struct ld_conv {
-    struct ld_conv_desc desc;
+    struct ld_conv_desc desc; /* as the library runs it */
+    struct ld_shape in;       /* of the map; desc.in is thinned if .. */
+    int thinning;             /* .. this, the stride of a 1x1, is over 1 */
     struct ld_dnn_conv *pass[LD_DNN_N_PASSES];
     struct ld_dnn_form *form[2];  /* of the regions; [1] may be NULL */
     struct ld_dnn_form *gradient; /* of the weights' gradient, or NULL */
     int region[LD_DNN_N_PASSES];  /* read by the pass */
+    size_t thin_bytes;            /* of the thinned map, in scratch; or 0 */
     float *no_bias;               /* (O) zeros */
 };
 
@@ -47,9 +51,7 @@ static size_t aligned(size_t bytes)
 
 /* The orders of packed weights may not depend on the map's size: levels that
  * share weights share one packed copy. So the library is asked for its
- * preference on one made-up map. Its side is odd because that is the harder
- * case: for even sides it has, for 1x1 kernels with a stride, an order that it
- * cannot serve odd sides with. */
+ * preference on one made-up map. */
 static struct ld_dnn_form *form_of(struct ld_cpu *cpu,
                                    const struct ld_conv_desc *desc,
                                    enum ld_dnn_pass pass, struct ld_err *err)
@@ -124,6 +126,19 @@ static bool make_passes(struct ld_cpu *cpu, struct ld_conv *conv,
     return make_pass(cpu, conv, LD_DNN_BACKWARD_WEIGHTS, err);
 }
 
+static void set_desc(struct ld_conv *conv, const struct ld_conv_desc *desc)
+{
+    bool thin = desc->kernel == 1 && desc->pad == 0 && !desc->image;
+
+    conv->desc = *desc;
+    conv->in = desc->in;
+    conv->thinning = thin ? desc->stride : 1;
+    if (conv->thinning > 1) {
+        conv->desc.in = ld_thin_shape(desc->in, desc->stride);
+        conv->desc.stride = 1;
+    }
+}
+
 struct ld_conv *ld_cpu_conv_new(struct ld_device *dev,
                                 const struct ld_conv_desc *desc,
                                 struct ld_err *err)
@@ -132,7 +147,10 @@ struct ld_conv *ld_cpu_conv_new(struct ld_device *dev,
 
     if (!conv)
         return NULL;
-    conv->desc = *desc;
+    set_desc(conv, desc);
+    conv->thin_bytes = conv->thinning > 1
+                           ? aligned(dev->ops->map_bytes(dev, conv->desc.in))
+                           : 0;
     conv->no_bias = ld_new((size_t)desc->O, sizeof(float), err);
     if (!conv->no_bias || !make_forms(ld_cpu_of(dev), conv, err) ||
         !make_passes(ld_cpu_of(dev), conv, err)) {
@@ -156,8 +174,8 @@ void ld_cpu_conv_free(struct ld_device *dev, struct ld_conv *conv)
     ld_delete(conv);
 }
 
-/* Scratch is the library's, then the packed gradient of the weights, then that
- * of the bias. */
+/* Scratch is the thinned map, then the library's, then the packed gradient of
+ * the weights, then that of the bias. */
 static size_t library_scratch(const struct ld_conv *conv)
 {
     size_t most = 0;
@@ -168,7 +186,17 @@ static size_t library_scratch(const struct ld_conv *conv)
 
         most = bytes > most ? bytes : most;
     }
-    return aligned(most);
+    return conv->thin_bytes + aligned(most);
+}
+
+/* The input as the library reads it. */
+static void *thinned(struct ld_device *dev, const struct ld_conv *conv,
+                     const float *x, void *scratch)
+{
+    if (conv->thinning == 1)
+        return (void *)x;
+    ld_thin_gather(dev, scratch, x, conv->in, conv->thinning);
+    return scratch;
 }
 
 size_t ld_cpu_conv_scratch_bytes(const struct ld_conv *conv)
@@ -224,11 +252,11 @@ void ld_cpu_conv_forward(struct ld_device *dev, const struct ld_conv *conv,
                          const float *bias, void *scratch)
 {
     struct ld_dnn_operands operands = {
-        .x = (void *)x,
+        .x = thinned(dev, conv, x, scratch),
         .w = region_read(conv, LD_DNN_FORWARD, packed),
         .bias = bias ? (void *)bias : conv->no_bias,
         .y = y,
-        .scratch = scratch,
+        .scratch = (char *)scratch + conv->thin_bytes,
     };
 
     run(dev, conv, LD_DNN_FORWARD, &operands);
@@ -240,13 +268,15 @@ void ld_cpu_conv_backward_data(struct ld_device *dev,
                                void *scratch)
 {
     struct ld_dnn_operands operands = {
-        .x = dx,
+        .x = conv->thinning == 1 ? (void *)dx : scratch,
         .w = region_read(conv, LD_DNN_BACKWARD_DATA, packed),
         .y = (void *)dy,
-        .scratch = scratch,
+        .scratch = (char *)scratch + conv->thin_bytes,
     };
 
     run(dev, conv, LD_DNN_BACKWARD_DATA, &operands);
+    if (conv->thinning > 1)
+        ld_thin_scatter(dev, dx, scratch, conv->in, conv->thinning);
 }
 
 void ld_cpu_conv_backward_weights(struct ld_device *dev,
@@ -257,11 +287,11 @@ void ld_cpu_conv_backward_weights(struct ld_device *dev,
     char *packed = (char *)scratch + library_scratch(conv);
     float *bias = (float *)(packed + aligned(conv->gradient->bytes));
     struct ld_dnn_operands operands = {
-        .x = (void *)x,
+        .x = thinned(dev, conv, x, scratch),
         .w = packed,
         .bias = bias,
         .y = (void *)dy,
-        .scratch = scratch,
+        .scratch = (char *)scratch + conv->thin_bytes,
     };
 
     run(dev, conv, LD_DNN_BACKWARD_WEIGHTS, &operands);
