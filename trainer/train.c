@@ -271,6 +271,18 @@ static bool log_steps(struct run *run, double rate, struct ld_err *err)
     return ok;
 }
 
+/* The device keeps a fault of the optimizer, a velocity that is not finite,
+ * until it is asked. */
+static bool move(struct run *run, const struct ld_batch *batch,
+                 struct ld_sgd sgd, struct ld_loss_terms *terms,
+                 struct ld_err *err)
+{
+    if (!ld_step_gradient(run->step, batch, terms, err))
+        return false;
+    ld_net_sgd(run->student, sgd);
+    return run->dev->ops->sync(run->dev, err);
+}
+
 static bool train_step(struct run *run, struct ld_err *err)
 {
     const struct ld_config *config = run->config;
@@ -284,13 +296,12 @@ static bool train_step(struct run *run, struct ld_err *err)
 
     if (!batch)
         return false;
-    if (!ld_step_gradient(run->step, batch, &terms, err)) {
+    if (!move(run, batch, sgd, &terms, err)) {
         snprintf(note, sizeof(note), "epoch %lld, step %lld",
                  (long long)run->place.epoch + 1,
                  (long long)run->place.step + 1);
         return ld_fail_in(err, note);
     }
-    ld_net_sgd(run->student, sgd);
     run->place.step++;
     run->place.step_of_epoch++;
     run->step_seconds += ld_seconds() - began;
