@@ -34,17 +34,29 @@ static const char usage[] =
     "  --val N       for validation (200)\n"
     "  --size WxH    of an image; its ratio varies, its area stays (256x256)\n"
     "  --seed S      of everything random (0)\n"
+    "  --one-class   every shape is called \"shape\": what is left to learn "
+    "is\n"
+    "                where its borders are\n"
     "  --help, --version\n";
 
 enum { MIN_SIDE = 64, MAX_SIDE = 4096, MAX_IMAGES = 999999 };
 
-enum { OPT_IMAGES = 256, OPT_VAL, OPT_SIZE, OPT_SEED, OPT_HELP, OPT_VERSION };
+enum {
+    OPT_IMAGES = 256,
+    OPT_VAL,
+    OPT_SIZE,
+    OPT_SEED,
+    OPT_ONE_CLASS,
+    OPT_HELP,
+    OPT_VERSION
+};
 
 static const struct option options[] = {
     {"images", required_argument, NULL, OPT_IMAGES},
     {"val", required_argument, NULL, OPT_VAL},
     {"size", required_argument, NULL, OPT_SIZE},
     {"seed", required_argument, NULL, OPT_SEED},
+    {"one-class", no_argument, NULL, OPT_ONE_CLASS},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {0},
@@ -53,6 +65,7 @@ static const struct option options[] = {
 struct plan {
     const char *out;
     int64_t n_train, n_val, H, W, seed;
+    bool one_class;
 };
 
 /* Everything one image after another needs. */
@@ -109,6 +122,9 @@ static bool take_option(struct plan *plan, int option, struct ld_err *err)
         return take_size(plan, optarg, err);
     case OPT_SEED:
         return take_number("--seed", optarg, 0, INT64_MAX, &plan->seed, err);
+    case OPT_ONE_CLASS:
+        plan->one_class = true;
+        return true;
     default: /* getopt has said what is wrong */
         return ld_fail(err, LD_ERR_USAGE, "see ld-shapes --help");
     }
@@ -169,6 +185,7 @@ static bool make_split(struct maker *m, const char *name, uint64_t stream,
                        int64_t n, int64_t *n_objects)
 {
     struct ld_truth_split split = {.name = name,
+                                   .one_class = m->plan->one_class,
                                    .images.max = SIZE_MAX,
                                    .annotations.max = SIZE_MAX,
                                    .names.max = SIZE_MAX,

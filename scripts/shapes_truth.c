@@ -21,6 +21,16 @@ static bool is_truth(const struct ld_figure *f, const struct ld_sight *sight)
            sight->visible >= LD_TRUTH_UNSEEN;
 }
 
+static int n_classes(const struct ld_truth_split *split)
+{
+    return split->one_class ? 1 : LD_N_SHAPE_CLASSES;
+}
+
+static const char *class_name(const struct ld_truth_split *split, int k)
+{
+    return split->one_class ? "shape" : ld_shape_class_names[k];
+}
+
 static void separate(struct ld_buf *list)
 {
     if (list->len > 0)
@@ -36,14 +46,16 @@ static void add_coco_object(struct ld_truth_split *split, int64_t image_id,
         &split->annotations,
         "{\"id\": %" PRId64 ", \"image_id\": %" PRId64 ", \"category_id\": %d, "
         "\"bbox\": [%.2f, %.2f, %.2f, %.2f], \"area\": %.2f, \"iscrowd\": %d}",
-        ++split->n_objects, image_id, f->class_index + 1, (double)box.x0,
+        ++split->n_objects, image_id,
+        split->one_class ? 1 : (int)f->class_index + 1, (double)box.x0,
         (double)box.y0, (double)(box.x1 - box.x0), (double)(box.y1 - box.y0),
         sight->visible_area, sight->visible < LD_TRUTH_IGNORED);
 }
 
 /* VOC counts pixels from 1, and the last one belongs to the box. */
-static void add_voc_object(struct ld_buf *xml, const struct ld_figure *f,
-                           struct ld_box box, const struct ld_sight *sight)
+static void add_voc_object(struct ld_buf *xml, const char *name,
+                           const struct ld_figure *f, struct ld_box box,
+                           const struct ld_sight *sight)
 {
     bool truncated = f->box.x0 < box.x0 || f->box.y0 < box.y0 ||
                      f->box.x1 > box.x1 || f->box.y1 > box.y1;
@@ -55,8 +67,7 @@ static void add_voc_object(struct ld_buf *xml, const struct ld_figure *f,
         "\t\t<bndbox>\n\t\t\t<xmin>%ld</xmin>\n\t\t\t<ymin>%ld</ymin>\n"
         "\t\t\t<xmax>%ld</xmax>\n\t\t\t<ymax>%ld</ymax>\n\t\t</bndbox>\n"
         "\t</object>\n",
-        ld_shape_class_names[f->class_index], truncated,
-        sight->visible < LD_TRUTH_IGNORED, lrintf(box.x0) + 1,
+        name, truncated, sight->visible < LD_TRUTH_IGNORED, lrintf(box.x0) + 1,
         lrintf(box.y0) + 1, lrintf(box.x1), lrintf(box.y1));
 }
 
@@ -110,7 +121,8 @@ bool ld_truth_add(struct ld_truth_split *split, const char *out_folder,
         if (!is_truth(f, &sights[i]))
             continue;
         add_coco_object(split, image->id, f, box, &sights[i]);
-        add_voc_object(&xml, f, box, &sights[i]);
+        add_voc_object(&xml, class_name(split, (int)f->class_index), f, box,
+                       &sights[i]);
     }
     ld_buf_printf(&xml, "</annotation>\n");
     ld_buf_printf(&split->names, "%s\n", image->name);
@@ -126,9 +138,9 @@ static void put_coco(struct ld_buf *json, const struct ld_truth_split *split)
     ld_buf_printf(json, "{\"info\": {\"description\": ");
     ld_json_put_string(json, "made-up shapes with uncertain borders");
     ld_buf_printf(json, "},\n\"categories\": [");
-    for (int k = 0; k < LD_N_SHAPE_CLASSES; k++) {
+    for (int k = 0; k < n_classes(split); k++) {
         ld_buf_printf(json, "%s{\"id\": %d, \"name\": ", k ? ", " : "", k + 1);
-        ld_json_put_string(json, ld_shape_class_names[k]);
+        ld_json_put_string(json, class_name(split, k));
         ld_buf_printf(json, ", \"supercategory\": \"shape\"}");
     }
     ld_buf_printf(json, "],\n\"images\": [\n");

@@ -21,6 +21,7 @@ struct ld_truth_image {
 
 struct ld_truth_split {
     const char *name;                  /* "train", "val" */
+    bool one_class;                    /* every shape is called "shape" */
     struct ld_buf images, annotations; /* COCO's arrays, element by element */
     struct ld_buf names;               /* VOC's image set */
     int64_t n_objects;                 /* of all splits so far: the last id */
