@@ -35,23 +35,6 @@ static bool is_turned(int orientation)
     return orientation >= 5;
 }
 
-bool ld_image_size(const char *path, int *H, int *W, struct ld_err *err)
-{
-    struct ld_image_header header;
-    struct ld_file file;
-    bool ok;
-
-    if (!ld_file_open(path, &file, err))
-        return false;
-    ok = read_header(&file, &header, err) || ld_fail_in(err, path);
-    ld_file_close(&file);
-    if (ok) {
-        *H = is_turned(header.orientation) ? header.W : header.H;
-        *W = is_turned(header.orientation) ? header.H : header.W;
-    }
-    return ok;
-}
-
 static bool image_new(struct ld_image *out, int H, int W, struct ld_err *err)
 {
     *out = (struct ld_image){ld_new((size_t)H * W, 3, err), H, W};

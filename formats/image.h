@@ -17,12 +17,10 @@ struct ld_image {
  * byte, palettes are expanded, EXIF orientation (JPEG and PNG) is applied, CMYK
  * JPEG is converted. A truncated or corrupt file is LD_ERR_FORMAT and names the
  * path; so does one that promises more pixels than its bytes can hold. JPEG of
- * 12 bits is not read. `out` is written only on success; the caller frees it. */
+ * 12 bits is not read. `out` is written only on success; the caller frees it.
+ */
 bool ld_image_read(const char *path, struct ld_image *out, struct ld_err *err);
 void ld_image_free(struct ld_image *image); /* leaves it empty */
-
-/* Width and height as ld_image_read would give them, from the header alone. */
-bool ld_image_size(const char *path, int *H, int *W, struct ld_err *err);
 
 /* By the ending of path: .jpg or .jpeg (quality 90, 4:2:0) or .png; written
  * whole or not at all. LD_ERR_USAGE for another ending. */

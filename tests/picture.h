@@ -27,7 +27,7 @@ struct ld_buf picture_with_exif(const struct ld_buf *file, bool is_png,
 
 void picture_put(const char *path, const void *bytes, size_t len);
 
-/* The picture of a path, of a file's bytes; ld_image_size must agree. */
+/* The picture of a path, of a file's bytes. */
 struct ld_image picture_read(const char *path);
 struct ld_image picture_of(const struct ld_buf *file);
 

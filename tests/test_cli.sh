@@ -74,6 +74,13 @@ runs "a student is distilled by a resident teacher" "$distill" train tiny.yaml -
 sed 's/, "steps_per_s.*//' student/log.jsonl >a.txt
 sed 's/, "steps_per_s.*//' resident/log.jsonl >b.txt
 same "both see the same losses at every step" a.txt b.txt
+runs "a run starts from another's weights" "$distill" train tiny.yaml --out started \
+    --set model.init=teacher/latest.h5 --set train.lr=0 --set train.epochs=1 --set model.norm_eval=true
+"$distill" eval teacher/latest.h5 --json a.json --set test.score=0 >out.txt 2>&1
+"$distill" eval started/latest.h5 --json b.json --set test.score=0 >out.txt 2>&1
+[ "$(wc -l <a.json)" -gt 20 ]
+ok "its teacher finds something to compare" $?
+same "and, at rate 0, ends with them" a.json b.json
 runs "it is evaluated" "$distill" eval student/latest.h5 --json results.json
 runs "detections are drawn" "$distill" detect shapes/images/val_000001.jpg --checkpoint student/latest.h5 --out drawn
 [ -s drawn/val_000001.png ]

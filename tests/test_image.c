@@ -227,7 +227,7 @@ END_TEST
 static void try_damaged(const struct ld_buf *file, struct ld_rng *rng)
 {
     struct ld_buf damaged = {.max = 1U << 24};
-    int n = 1 + (int)ld_rng_below(rng, 4), height, width;
+    int n = 1 + (int)ld_rng_below(rng, 4);
     struct ld_image image = {0};
     struct ld_err err = {0};
 
@@ -238,8 +238,6 @@ static void try_damaged(const struct ld_buf *file, struct ld_rng *rng)
     picture_put("bits", damaged.data, damaged.len);
     if (ld_image_read("bits", &image, &err)) {
         ck_assert(image.H > 0 && image.W > 0);
-        ck_assert(ld_image_size("bits", &height, &width, &err));
-        ck_assert(height == image.H && width == image.W);
     } else {
         ck_assert_msg(strncmp(err.text, "bits: ", 6) == 0, "%s", err.text);
     }

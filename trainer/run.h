@@ -22,11 +22,14 @@ bool ld_detector_open(struct ld_detector *out, struct ld_device *dev,
                       const char *path, struct ld_err *err);
 void ld_detector_close(struct ld_detector *detector); /* an empty one is fine */
 
-/* Copies a net's parameters from host tensors of the same names, or to them:
- * the arena's. With `momentum`, the momentum of the trained ones. */
+/* Copies of a net's parameters and running statistics on the host, or, with
+ * `momentum`, of the momentum of the trained ones; the arena's. */
 bool ld_run_read_params(struct ld_device *dev, struct ld_net *net,
                         bool momentum, struct ld_tensor **tensors, int *n,
                         struct ld_arena *arena, struct ld_err *err);
+
+/* Sets the momentum of every trained parameter from the tensor of its name;
+ * LD_ERR_MISMATCH names one that has none. */
 bool ld_run_write_momentum(struct ld_device *dev, struct ld_net *net,
                            const struct ld_tensor *tensors, int n,
                            struct ld_err *err);

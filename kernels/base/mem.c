@@ -55,16 +55,6 @@ void ld_delete(void *memory)
     free(memory);
 }
 
-char *ld_new_text(const char *text, struct ld_err *err)
-{
-    size_t len = strlen(text);
-    char *copy = ld_new(len + 1, 1, err);
-
-    if (copy)
-        memcpy(copy, text, len);
-    return copy;
-}
-
 static struct ld_block *block_new(size_t size, struct ld_err *err)
 {
     struct ld_block *block = NULL;

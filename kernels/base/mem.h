@@ -16,9 +16,6 @@
 void *ld_new(size_t count, size_t size, struct ld_err *err);
 void ld_delete(void *memory); /* NULL is fine */
 
-/* A copy of a string that the caller gives to ld_delete. */
-char *ld_new_text(const char *text, struct ld_err *err);
-
 /* Many objects, one lifetime. Zero-initialised is empty. */
 struct ld_arena {
     struct ld_block *blocks; /* newest first */

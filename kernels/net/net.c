@@ -175,13 +175,3 @@ const float *ld_net_map(const struct ld_net *net, const char *name,
     }
     return NULL;
 }
-
-size_t ld_net_param_bytes(const struct ld_net *net)
-{
-    return net->params_bytes + net->filters_bytes;
-}
-
-size_t ld_net_map_bytes(const struct ld_net *net)
-{
-    return net->maps_bytes;
-}

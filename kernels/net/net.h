@@ -81,8 +81,3 @@ void ld_net_forward(struct ld_net *net);
 void ld_net_zero_grad(struct ld_net *net);
 void ld_net_backward(struct ld_net *net);
 void ld_net_sgd(struct ld_net *net, struct ld_sgd s);
-
-/* Device bytes held: parameters with gradients and momentum, and as the
- * convolutions read them; and maps. */
-size_t ld_net_param_bytes(const struct ld_net *net);
-size_t ld_net_map_bytes(const struct ld_net *net);

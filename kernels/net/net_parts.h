@@ -25,12 +25,10 @@ struct ld_net {
     float *params;          /* device memory: trained values, other values, */
     float *grads, *momenta; /* gradients and momentum of the trained */
     size_t n_trained;       /* numbers of either, with the gaps */
-    size_t params_bytes;
 
     struct ld_packed *packed; /* (graph.n_filters) */
     float *scale;             /* (largest O) of the batch norm being folded */
     void *filters;            /* device memory that they lie in */
-    size_t filters_bytes;
 
     struct ld_plan *plans[LD_NET_PLANS]; /* NULL: free */
     struct ld_plan *plan;                /* the one in use, or NULL */

@@ -53,9 +53,9 @@ bool ld_net_make_params(struct ld_net *net, struct ld_err *err)
     size_t other = count_of(&net->graph, false);
 
     net->n_trained = trained;
-    net->params_bytes = (3 * trained + other) * sizeof(float);
     net->param = ld_new((size_t)net->graph.n_params, sizeof(*net->param), err);
-    net->params = net->dev->ops->alloc(net->dev, net->params_bytes, err);
+    net->params = net->dev->ops->alloc(
+        net->dev, (3 * trained + other) * sizeof(float), err);
     if (!net->param || !net->params)
         return false;
     net->grads = net->params + trained + other;
@@ -109,8 +109,7 @@ bool ld_net_make_filters(struct ld_net *net, struct ld_err *err)
             ld_spans_room(ops->conv_weight_bytes(net->plan->conv[f->layer]));
         most = room > most ? room : most;
     }
-    net->filters_bytes = bytes + most;
-    net->filters = ops->alloc(net->dev, net->filters_bytes, err);
+    net->filters = ops->alloc(net->dev, bytes + most, err);
     if (!net->filters)
         return false;
     for (int i = 0; i < graph->n_filters; i++) {
