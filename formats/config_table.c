@@ -12,6 +12,10 @@ _Static_assert(LD_DATASET_COCO == 0 && LD_DATASET_VOC == 1, "data.format");
 _Static_assert(LD_TEACHER_NONE == 0 && LD_TEACHER_CACHE == 1 &&
                    LD_TEACHER_RESIDENT == 2,
                "teacher.source");
+_Static_assert(LD_RESNET == 0 && LD_RES2NET == 1, "model.backbone");
+_Static_assert(LD_DCN_NONE == 0 && LD_DCN_V1 == 1 && LD_DCN_V2 == 2,
+               "model.dcn");
+_Static_assert(LD_HEAD_GFL == 0 && LD_HEAD_GFLV2 == 1, "model.head");
 _Static_assert(LD_VLR_CODE == 0 && LD_VLR_DIOU == 1, "assign.vlr_mode");
 _Static_assert(LD_BOX_GIOU == 0 && LD_BOX_CIOU == 1, "loss.box_loss");
 _Static_assert(LD_NORM_SUM == 0 && LD_NORM_PER_IMAGE == 1 &&
@@ -30,6 +34,9 @@ _Static_assert(offsetof(struct ld_config, train.n_lr_steps) ==
 
 static const char *const formats[] = {"coco", "voc", NULL};
 static const char *const divisors[] = {"32", "64", "128", NULL};
+static const char *const backbones[] = {"resnet", "res2net", NULL};
+static const char *const dcns[] = {"none", "v1", "v2", NULL};
+static const char *const heads[] = {"gfl", "gflv2", NULL};
 static const char *const depths[] = {"18", "34", "50", "101", NULL};
 static const char *const sources[] = {"none", "cache", "resident", NULL};
 static const char *const vlr_modes[] = {"code", "diou", NULL};
@@ -80,11 +87,33 @@ const struct ld_setting ld_settings_table[] = {
     {"view.std", LD_SETTING_FLOATS, AT(view.std), "[58.395, 57.12, 57.375]",
      0.001, 1000, NULL, "What red, green, blue are then divided by."},
 
+    {"model.backbone", LD_SETTING_ENUM, AT(model.backbone), "resnet", 0, 0,
+     backbones,
+     "resnet (ResNeXt is one with groups), or res2net (v1d, 4 splits)."},
     {"model.depth", LD_SETTING_CHOICE, AT(model.depth), "18", 0, 0, depths,
      "ResNet: 18 and 34 with basic, 50 and 101 with bottleneck blocks."},
     {"model.width", LD_SETTING_INT, AT(model.width), "64", 1, 1024, NULL,
      "Channels of the stem; ResNet's own is 64, a smaller one makes a tiny "
      "model."},
+    {"model.groups", LD_SETTING_INT, AT(model.groups), "1", 1, 1024, NULL,
+     "Groups of the 3x3 convolution of each bottleneck: 32 or 64 in ResNeXt."},
+    {"model.base_width", LD_SETTING_INT, AT(model.base_width), "64", 1, 1024,
+     NULL,
+     "Channels of a group of that convolution, in 64ths of the block's own: "
+     "ResNeXt 4, Res2Net 26."},
+    {"model.dcn", LD_SETTING_ENUM, AT(model.dcn), "none", 0, 0, dcns,
+     "Deformable 3x3 convolutions in the bottlenecks: v1, or v2 with a mask. "
+     "The published \"DCN\" detectors are v1."},
+    {"model.dcn_from", LD_SETTING_INT, AT(model.dcn_from), "2", 1, 4, NULL,
+     "First layer that has them: 2 in R-101-DCN (C3 to C5), 3 in X-101-DCN "
+     "(C4, C5)."},
+    {"model.head", LD_SETTING_ENUM, AT(model.head), "gfl", 0, 0, heads,
+     "gfl, or gflv2: class scores times a quality that a small net reads off "
+     "the box distributions."},
+    {"model.background_logit", LD_SETTING_BOOL, AT(model.background_logit),
+     "false", 0, 0, NULL,
+     "The class head has one channel more than there are classes, as in the "
+     "reference's GFL V2 checkpoints."},
     {"model.fpn_channels", LD_SETTING_INT, AT(model.fpn_channels), "256", 1,
      4096, NULL, "Channels of the feature pyramid and of the head."},
     {"model.head_convs", LD_SETTING_INT, AT(model.head_convs), "4", 1, 8, NULL,

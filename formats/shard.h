@@ -28,7 +28,7 @@
 #include "formats/view.h"
 #include "kernels/base/mem.h"
 
-enum { LD_SHARD_FORMAT = 1 };
+enum { LD_SHARD_FORMAT = 2 };
 
 /* Bits of a row's kind, as in assignment. */
 enum { LD_SHARD_MAIN = 1, LD_SHARD_VLR = 2 };

@@ -6,17 +6,37 @@
 
 #include <stdbool.h>
 
-/* A GFL detector: ResNet, FPN, GFL V1 head. */
+enum ld_backbone {
+    LD_RESNET,  /* also ResNeXt: groups > 1 */
+    LD_RES2NET, /* v1d: deep stem, average pooling in the shortcuts */
+};
+
+enum ld_dcn { LD_DCN_NONE, LD_DCN_V1, LD_DCN_V2 };
+
+enum ld_head {
+    LD_HEAD_GFL,
+    LD_HEAD_GFLV2, /* scores times a quality read off the box distributions */
+};
+
+/* A GFL detector: backbone, FPN, head. */
 struct ld_model {
-    int depth;         /* 18, 34, 50, 101 */
-    int width;         /* channels of the stem: 64 */
-    int fpn_channels;  /* 256; also of the head */
-    int head_convs;    /* 4 in each tower */
-    int gn_groups;     /* 32 */
-    int n_classes;     /* K */
-    int reg_max;       /* 16: B = reg_max + 1 = 17 bins */
-    int frozen_stages; /* 1: stem and layer1; 0: the stem; -1: none */
-    bool norm_eval;    /* BN on stored statistics, also in training */
+    enum ld_backbone backbone;
+    int depth;       /* 18, 34, 50, 101 */
+    int width;       /* channels of the stem: 64 */
+    int groups;      /* of the bottlenecks' 3x3: 1; ResNeXt 32, 64 */
+    int base_width;  /* the 3x3 has floor(planes * base_width / 64) * groups
+                        channels: 64; ResNeXt 4; Res2Net 26, a split */
+    enum ld_dcn dcn; /* deformable 3x3 in the bottlenecks ... */
+    int dcn_from;    /* ... of layer2 to layer4: 2; of layer3, layer4: 3 */
+    enum ld_head head;
+    bool background_logit; /* K + 1 class logits: the reference's GFL V2 */
+    int fpn_channels;      /* 256; also of the head */
+    int head_convs;        /* 4 in each tower */
+    int gn_groups;         /* 32 */
+    int n_classes;         /* K */
+    int reg_max;           /* 16: B = reg_max + 1 = 17 bins */
+    int frozen_stages;     /* 1: stem and layer1; 0: the stem; -1: none */
+    bool norm_eval;        /* BN on stored statistics, also in training */
 };
 
 enum ld_vlr_mode {

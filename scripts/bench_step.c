@@ -38,6 +38,8 @@ struct bench {
 static struct ld_model model_of(int depth)
 {
     return (struct ld_model){.depth = depth,
+                             .groups = 1,
+                             .base_width = 64,
                              .width = 64,
                              .fpn_channels = 256,
                              .head_convs = 4,

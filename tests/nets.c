@@ -25,6 +25,8 @@ struct ld_device *open_cpu(void)
 struct ld_model tiny_model(void)
 {
     return (struct ld_model){.depth = 18,
+                             .groups = 1,
+                             .base_width = 64,
                              .width = 16,
                              .fpn_channels = 32,
                              .head_convs = 1,

@@ -18,6 +18,8 @@ static const double CLOSE = 1e-4;
 static struct ld_model golden_model(struct golden *g)
 {
     return (struct ld_model){
+        .groups = 1,
+        .base_width = 64,
         .depth = (int)golden_number(g, "params.depth"),
         .width = 64,
         .fpn_channels = (int)golden_number(g, "params.fpn.out_channels"),

@@ -35,6 +35,8 @@ static void compare_names(struct golden *g, struct ld_net *net)
 static void names_case(struct golden *g)
 {
     struct ld_model model = {.width = 64,
+                             .groups = 1,
+                             .base_width = 64,
                              .fpn_channels = 256,
                              .head_convs = 4,
                              .gn_groups = 32,

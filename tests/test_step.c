@@ -27,7 +27,17 @@ struct scene {
     struct ld_err err;
 };
 
-static const struct ld_model small = {18, 16, 32, 1, 8, K, BINS - 1, 1, true};
+static const struct ld_model small = {.depth = 18,
+                                      .width = 16,
+                                      .groups = 1,
+                                      .base_width = 64,
+                                      .fpn_channels = 32,
+                                      .head_convs = 1,
+                                      .gn_groups = 8,
+                                      .n_classes = K,
+                                      .reg_max = BINS - 1,
+                                      .frozen_stages = 1,
+                                      .norm_eval = true};
 
 static struct ld_teacher *make_teacher(struct scene *s)
 {

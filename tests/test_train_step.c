@@ -32,6 +32,8 @@ struct training {
 static struct ld_model model_of(struct golden *g, int depth)
 {
     return (struct ld_model){
+        .groups = 1,
+        .base_width = 64,
         .depth = depth,
         .width = 64,
         .fpn_channels = 256,

@@ -185,6 +185,9 @@ bool ld_model_check(const struct ld_model *model, const char *where,
 {
     int depth = model->depth;
 
+    if (model->backbone != LD_RESNET || model->groups > 1 ||
+        model->dcn != LD_DCN_NONE || model->head != LD_HEAD_GFL)
+        return ld_fail(err, LD_ERR_USAGE, "%s: not built yet", where);
     if (depth != 18 && depth != 34 && depth != 50 && depth != 101)
         return ld_fail(err, LD_ERR_USAGE,
                        "%s.depth: %d, expected 18, 34, 50 or 101", where,
