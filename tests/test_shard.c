@@ -165,7 +165,7 @@ START_TEST(facts_and_skipped_images_come_back)
     ck_assert_msg(shard != NULL, "%s", err.text);
     read = ld_shard_facts(shard);
     ck_assert(ld_shard_facts_match(read, &facts, path, &err) == false);
-    ck_assert_ptr_nonnull(strstr(err.text, "format is 1, expected 0"));
+    ck_assert_ptr_nonnull(strstr(err.text, "format is 2, expected 0"));
     facts.format = LD_SHARD_FORMAT;
     err = (struct ld_err){0};
     ck_assert_msg(ld_shard_facts_match(read, &facts, path, &err), "%s",
