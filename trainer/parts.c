@@ -1,0 +1,147 @@
+#include "trainer/parts.h"
+
+#include <stdio.h>
+
+#include "formats/file.h"
+#include "formats/setup.h"
+#include "kernels/backend.h"
+
+bool ld_parts_open_data(struct ld_parts *parts, struct ld_err *err)
+{
+    const struct ld_config *config = parts->config;
+
+    parts->train = ld_setup_dataset(config, LD_SPLIT_TRAIN, err);
+    if (!parts->train)
+        return false;
+    parts->model = config->model;
+    parts->model.n_classes = parts->train->n_classes;
+    if (!config->data.val[0] || config->train.eval_every == 0)
+        return true;
+    parts->val = ld_setup_dataset(config, LD_SPLIT_VAL, err);
+    return parts->val != NULL;
+}
+
+static bool start_params(struct ld_parts *parts, struct ld_err *err)
+{
+    const char *init = parts->config->model_init;
+    struct ld_arena arena = {0};
+    struct ld_checkpoint checkpoint;
+    bool ok;
+
+    ld_net_init(parts->student, (uint64_t)parts->config->train.seed);
+    if (!init[0])
+        return true;
+    ok = ld_checkpoint_load(init, &checkpoint, &arena, err) &&
+         (ld_net_load(parts->student, checkpoint.tensors, checkpoint.n_tensors,
+                      true, err) ||
+          ld_fail_in(err, init));
+    ld_arena_free(&arena);
+    return ok;
+}
+
+bool ld_parts_open_student(struct ld_parts *parts, struct ld_err *err)
+{
+    const struct ld_config *config = parts->config;
+    char note[200], text[160];
+
+    parts->dev = ld_device_open(config->device, config->threads, note, err);
+    if (!parts->dev || !ld_model_check(&parts->model, "model", err))
+        return false;
+    ld_setup_model_text(&parts->model, text);
+    fprintf(stderr, "ld-distill: %s\nld-distill: student: %s\n", note, text);
+    parts->student = ld_net_new(parts->dev, &parts->model, LD_NET_TRAIN, err);
+    return parts->student && start_params(parts, err);
+}
+
+static bool open_cache(struct ld_parts *parts, struct ld_err *err)
+{
+    const struct ld_config *config = parts->config;
+    char assigner[32], sha256[65];
+    struct ld_shard_facts wanted =
+        ld_setup_facts(config, parts->train, assigner);
+
+    if (!config->teacher.cache[0])
+        return ld_fail(err, LD_ERR_USAGE,
+                       "teacher.cache: not set: expected the folder that "
+                       "ld-cache precompute wrote (--cache FOLDER)");
+    if (config->teacher.checkpoint[0]) {
+        if (!ld_file_sha256(config->teacher.checkpoint, sha256, err))
+            return false;
+        wanted.teacher_sha256 = sha256;
+    }
+    parts->cache = ld_cache_open(config->teacher.cache, err);
+    return parts->cache &&
+           ld_shard_facts_match(ld_cache_facts(parts->cache), &wanted,
+                                config->teacher.cache, err);
+}
+
+static bool open_resident(struct ld_parts *parts, struct ld_err *err)
+{
+    const char *path = parts->config->teacher.checkpoint;
+    struct ld_arena arena = {0};
+    struct ld_checkpoint checkpoint;
+
+    if (!path[0])
+        return ld_fail(err, LD_ERR_USAGE,
+                       "teacher.checkpoint: not set: teacher.source resident "
+                       "needs it");
+    if (ld_setup_teacher(path, parts->train, parts->model.reg_max, &checkpoint,
+                         &parts->teacher_model, &arena, err))
+        parts->teacher =
+            ld_teacher_new(parts->dev, &parts->teacher_model,
+                           checkpoint.tensors, checkpoint.n_tensors, err);
+    ld_arena_free(&arena);
+    return parts->teacher != NULL;
+}
+
+bool ld_parts_open_teacher(struct ld_parts *parts, struct ld_err *err)
+{
+    switch ((enum ld_teacher_source)parts->config->teacher.source) {
+    case LD_TEACHER_CACHE:
+        return open_cache(parts, err);
+    case LD_TEACHER_RESIDENT:
+        return open_resident(parts, err);
+    case LD_TEACHER_NONE:
+        break;
+    }
+    return true;
+}
+
+bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
+                    struct ld_err *err)
+{
+    const struct ld_config *config = parts->config;
+    struct ld_loader_plan plan = {
+        .set = parts->train,
+        .cache = parts->cache,
+        .view = config->view,
+        .assign = config->assign,
+        .batch = config->train.batch,
+        .repeat = config->data.repeat,
+        .n_threads = config->train.loader_threads,
+        .seed = (uint64_t)config->train.seed,
+        .flip = config->view_flip,
+    };
+
+    parts->loader =
+        ld_loader_start(&plan, place->epoch, place->step_of_epoch, err);
+    if (!parts->loader)
+        return false;
+    parts->step = ld_step_new(parts->dev, parts->student, parts->teacher,
+                              &config->loss, err);
+    return parts->step != NULL;
+}
+
+void ld_parts_close(struct ld_parts *parts)
+{
+    ld_loader_stop(parts->loader);
+    ld_step_free(parts->step);
+    ld_teacher_free(parts->teacher);
+    ld_net_free(parts->student);
+    if (parts->dev)
+        parts->dev->ops->close(parts->dev);
+    ld_cache_close(parts->cache);
+    ld_dataset_free(parts->val);
+    ld_dataset_free(parts->train);
+    *parts = (struct ld_parts){0};
+}
