@@ -7,6 +7,7 @@
 #include "kernels/backend.h"
 #include "trainer/draw.h"
 #include "trainer/evaluate.h"
+#include "trainer/export.h"
 #include "trainer/log.h"
 #include "trainer/run.h"
 #include "trainer/train.h"
@@ -180,6 +181,17 @@ bool ld_command_detect(const struct ld_command_line *line, struct ld_err *err)
     if (e.dev)
         e.dev->ops->close(e.dev);
     return ok;
+}
+
+/* ---- export ---- */
+
+bool ld_command_export(const struct ld_command_line *line, struct ld_err *err)
+{
+    if (!want_words(line, 1, 1, "export CHECKPOINT --out FILE", err))
+        return false;
+    if (!line->out)
+        return ld_fail(err, LD_ERR_USAGE, "--out is missing (see --help)");
+    return ld_export_run(line->words[0], line->format, line->out, err);
 }
 
 /* ---- curves ---- */

@@ -8,7 +8,7 @@ struct ld_command_line {
     const char *const *words; /* after the command's name */
     int n_words;
     struct ld_settings settings;
-    const char *cache, *out, *json, *checkpoint;
+    const char *cache, *out, *json, *checkpoint, *format;
     bool resume;
     struct ld_arena *arena;
 };
@@ -21,6 +21,9 @@ bool ld_command_eval(const struct ld_command_line *line, struct ld_err *err);
 
 /* detect IMAGE... --checkpoint FILE --out FOLDER */
 bool ld_command_detect(const struct ld_command_line *line, struct ld_err *err);
+
+/* export CHECKPOINT --out FILE [--format NAME] */
+bool ld_command_export(const struct ld_command_line *line, struct ld_err *err);
 
 /* curves KEY FOLDER... --out FILE.svg */
 bool ld_command_curves(const struct ld_command_line *line, struct ld_err *err);

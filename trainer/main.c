@@ -11,6 +11,7 @@ static const char usage[] =
     "usage: ld-distill train CONFIG --out FOLDER [--cache FOLDER] [--resume]\n"
     "       ld-distill eval CHECKPOINT [--json FILE]\n"
     "       ld-distill detect IMAGE... --checkpoint FILE --out FOLDER\n"
+    "       ld-distill export CHECKPOINT --out FILE [--format NAME]\n"
     "       ld-distill curves KEY FOLDER... --out FILE\n"
     "\n"
     "train    Trains the detector of CONFIG. With --cache it is distilled "
@@ -25,6 +26,10 @@ static const char usage[] =
     "detect   Draws what the detector finds into FOLDER/<name>.png, and "
     "prints\n"
     "         image, class, score, x0, y0, x1, y1 with tabs between.\n"
+    "export   Writes the detector alone, without what only training needs, "
+    "for\n"
+    "         other programs, by --format or FILE's ending:\n"
+    "         h5           .h5           a checkpoint of this program\n"
     "curves   Plots KEY (loss, loss_ld, AP, ..) of the log of each FOLDER,\n"
     "         as SVG or PNG by FILE's ending.\n"
     "\n"
@@ -34,6 +39,7 @@ static const char usage[] =
     "  --checkpoint FILE     the detector to use\n"
     "  --out PATH            folder or file to write\n"
     "  --json FILE           detections as COCO results\n"
+    "  --format NAME         h5 (default: by the ending)\n"
     "  --resume              go on from FOLDER/latest.h5, to the bit\n"
     "  --set KEY=VALUE       sets one key of the config; may be repeated\n"
     "  --device NAME         auto, cpu or cuda (key device)\n"
@@ -46,6 +52,7 @@ enum {
     OPT_CHECKPOINT,
     OPT_OUT,
     OPT_JSON,
+    OPT_FORMAT,
     OPT_RESUME,
     OPT_SET,
     OPT_DEVICE,
@@ -60,6 +67,7 @@ static const struct option options[] = {
     {"checkpoint", required_argument, NULL, OPT_CHECKPOINT},
     {"out", required_argument, NULL, OPT_OUT},
     {"json", required_argument, NULL, OPT_JSON},
+    {"format", required_argument, NULL, OPT_FORMAT},
     {"resume", no_argument, NULL, OPT_RESUME},
     {"set", required_argument, NULL, OPT_SET},
     {"device", required_argument, NULL, OPT_DEVICE},
@@ -76,9 +84,8 @@ static const struct {
     const char *name;
     command_fn *run;
 } commands[] = {
-    {"train", ld_command_train},
-    {"eval", ld_command_eval},
-    {"detect", ld_command_detect},
+    {"train", ld_command_train},   {"eval", ld_command_eval},
+    {"detect", ld_command_detect}, {"export", ld_command_export},
     {"curves", ld_command_curves},
 };
 
@@ -123,6 +130,9 @@ static bool take_option(struct ld_command_line *line, int option,
     case OPT_JSON:
         line->json = optarg;
         return true;
+    case OPT_FORMAT:
+        line->format = optarg;
+        return true;
     case OPT_RESUME:
         line->resume = true;
         return true;
@@ -150,7 +160,8 @@ static bool run_command(struct ld_command_line *line, int argc, char **argv,
         return commands[i].run(line, err);
     }
     return ld_fail(err, LD_ERR_USAGE,
-                   "'%s': expected train, eval, detect or curves (see --help)",
+                   "'%s': expected train, eval, detect, export or curves (see "
+                   "--help)",
                    name);
 }
 

@@ -1,0 +1,79 @@
+#include "trainer/export.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/setup.h"
+
+static bool write_h5(const struct ld_export *in, const char *path,
+                     struct ld_err *err)
+{
+    return ld_checkpoint_save(path, &in->checkpoint, err);
+}
+
+struct format {
+    const char *name, *ending;
+    bool (*write)(const struct ld_export *in, const char *path,
+                  struct ld_err *err);
+};
+
+static const struct format formats[] = {
+    {"h5", ".h5", write_h5},
+};
+
+enum { N_FORMATS = sizeof(formats) / sizeof(formats[0]) };
+
+/* "h5, mmdet, safetensors" */
+static void list_formats(char out[100])
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < N_FORMATS; i++)
+        len += (size_t)snprintf(out + len, 100 - len, "%s%s", i ? ", " : "",
+                                formats[i].name);
+}
+
+static bool ends_in(const char *text, const char *ending)
+{
+    size_t len = strlen(text), n = strlen(ending);
+
+    return len > n && strcmp(text + len - n, ending) == 0;
+}
+
+static const struct format *find_format(const char *name, const char *out,
+                                        struct ld_err *err)
+{
+    char names[100];
+
+    for (size_t i = 0; i < N_FORMATS; i++)
+        if (name ? strcmp(name, formats[i].name) == 0
+                 : ends_in(out, formats[i].ending))
+            return &formats[i];
+    list_formats(names);
+    if (name)
+        ld_fail(err, LD_ERR_USAGE, "--format: '%s': expected one of %s", name,
+                names);
+    else
+        ld_fail(err, LD_ERR_USAGE,
+                "%s: its ending is of no format: expected --format, one of %s",
+                out, names);
+    return NULL;
+}
+
+bool ld_export_run(const char *from, const char *format, const char *out,
+                   struct ld_err *err)
+{
+    const struct format *f = find_format(format, out, err);
+    struct ld_arena arena = {0};
+    struct ld_export e;
+    bool ok;
+
+    if (!f)
+        return false;
+    ok = ld_checkpoint_load(from, &e.checkpoint, &arena, err) &&
+         ld_setup_model(&e.checkpoint, from, &e.model, &e.config, &arena, err);
+    e.checkpoint.n_momentum = 0;
+    ok = ok && f->write(&e, out, err);
+    ld_arena_free(&arena);
+    return ok;
+}
