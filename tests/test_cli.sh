@@ -89,6 +89,14 @@ runs "curves are drawn" "$distill" curves loss student teacher --out curves.svg
 runs "the cache is looked into" "$inspect" shards
 runs "and verified" "$inspect" --verify shards
 
+runs "a config is checked before its cache is made" "$distill" check tiny.yaml --set teacher=cache
+grep -q "not named yet" out.txt && grep -q "loss_ld_vlr" out.txt && grep -q "^time " out.txt
+ok "and says what it will train" $?
+runs "and with its cache and its teacher" "$distill" check tiny.yaml --cache shards \
+    --set teacher.checkpoint=teacher/latest.h5
+grep -q "the teacher reaches AP 0\." out.txt
+ok "how good the teacher is" $?
+
 # ---- VOC, the same pictures ----
 runs "VOC annotations train too" "$distill" train tiny.yaml --out voc --set data.format=voc \
     --set data.train=shapes/voc --set data.train_split=train \
@@ -135,7 +143,7 @@ ok "its log has each step once" $?
 # ---- bad input: one line, nothing lost ----
 train_with() { "$distill" train tiny.yaml --out bad "$@"; }
 
-refuses "an unknown command" "expected train, eval" "$distill" dance
+refuses "an unknown command" "expected train, check" "$distill" dance
 refuses "a missing config" "none.yaml" "$distill" train none.yaml --out bad
 printf 'train: {epoch: 3}\n' >bad.yaml
 refuses "an unknown key, with the nearest known" "did you mean train.epochs" "$distill" train bad.yaml --out bad
@@ -176,6 +184,8 @@ runs "boxes outside the image are left out of training" "$distill" train tiny.ya
 refuses "a folder that holds a run" "--resume" "$distill" train tiny.yaml --out teacher
 "$distill" train tiny.yaml --out other --set train.seed=7 --set train.epochs=1 >out.txt 2>&1
 refuses "a cache of another teacher" "teacher_sha256" train_with --cache shards \
+    --set teacher.checkpoint=other/latest.h5
+refuses "a check of the same" "teacher_sha256" "$distill" check tiny.yaml --cache shards \
     --set teacher.checkpoint=other/latest.h5
 refuses "a cache of another size of view" "long_edge" train_with --cache shards --set view.long_edge=96
 refuses "a cache by other region rules" "vlr" train_with --cache shards --set assign.vlr_mode=diou

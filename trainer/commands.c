@@ -5,6 +5,7 @@
 
 #include "formats/file.h"
 #include "kernels/backend.h"
+#include "trainer/check.h"
 #include "trainer/draw.h"
 #include "trainer/evaluate.h"
 #include "trainer/export.h"
@@ -20,28 +21,40 @@ static bool want_words(const struct ld_command_line *line, int least, int most,
                    expected);
 }
 
-/* ---- train ---- */
+/* ---- train, check ---- */
+
+static bool read_config(const struct ld_command_line *line,
+                        struct ld_config *config, struct ld_err *err)
+{
+    if (!ld_config_default(config, line->arena, err) ||
+        !ld_config_read(config, line->words[0], line->arena, err) ||
+        !ld_settings_apply(&line->settings, config, line->arena, err))
+        return false;
+    if (line->cache) {
+        config->teacher.cache = line->cache;
+        config->teacher.source = LD_TEACHER_CACHE;
+    }
+    return true;
+}
 
 bool ld_command_train(const struct ld_command_line *line, struct ld_err *err)
 {
-    struct ld_train job = {.out = line->out, .resume = line->resume};
-    struct ld_arena *arena = line->arena;
     struct ld_config config;
+    struct ld_train job = {&config, line->out, line->resume};
 
     if (!want_words(line, 1, 1, "train CONFIG --out FOLDER", err))
         return false;
     if (!line->out)
         return ld_fail(err, LD_ERR_USAGE, "--out is missing (see --help)");
-    if (!ld_config_default(&config, arena, err) ||
-        !ld_config_read(&config, line->words[0], arena, err) ||
-        !ld_settings_apply(&line->settings, &config, arena, err))
-        return false;
-    if (line->cache) {
-        config.teacher.cache = line->cache;
-        config.teacher.source = LD_TEACHER_CACHE;
-    }
-    job.config = &config;
-    return ld_train_run(&job, err);
+    return read_config(line, &config, err) && ld_train_run(&job, err);
+}
+
+bool ld_command_check(const struct ld_command_line *line, struct ld_err *err)
+{
+    struct ld_config config;
+
+    return want_words(line, 1, 1, "check CONFIG", err) &&
+           read_config(line, &config, err) && ld_check_run(&config, err);
 }
 
 /* ---- eval ---- */

@@ -16,6 +16,9 @@ struct ld_command_line {
 /* train CONFIG --out FOLDER [--cache FOLDER] [--resume] */
 bool ld_command_train(const struct ld_command_line *line, struct ld_err *err);
 
+/* check CONFIG [--cache FOLDER] */
+bool ld_command_check(const struct ld_command_line *line, struct ld_err *err);
+
 /* eval CHECKPOINT [--json FILE] */
 bool ld_command_eval(const struct ld_command_line *line, struct ld_err *err);
 

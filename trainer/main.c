@@ -9,6 +9,7 @@
 
 static const char usage[] =
     "usage: ld-distill train CONFIG --out FOLDER [--cache FOLDER] [--resume]\n"
+    "       ld-distill check CONFIG [--cache FOLDER]\n"
     "       ld-distill eval CHECKPOINT [--json FILE]\n"
     "       ld-distill detect IMAGE... --checkpoint FILE --out FOLDER\n"
     "       ld-distill export CHECKPOINT --out FILE [--format NAME]\n"
@@ -20,6 +21,10 @@ static const char usage[] =
     "         (this is how a teacher is made), unless teacher.source says\n"
     "         resident. Writes FOLDER/epoch_NNN.h5, FOLDER/latest.h5 and\n"
     "         FOLDER/log.jsonl.\n"
+    "check    Says what train would train: model, teacher, data, losses as "
+    "they\n"
+    "         really count, sizes of the regions, memory, time. Writes "
+    "nothing.\n"
     "eval     COCO's twelve numbers or VOC's mean AP, and AP by class, over "
     "the\n"
     "         data.val of the checkpoint's config.\n"
@@ -84,9 +89,9 @@ static const struct {
     const char *name;
     command_fn *run;
 } commands[] = {
-    {"train", ld_command_train},   {"eval", ld_command_eval},
-    {"detect", ld_command_detect}, {"export", ld_command_export},
-    {"curves", ld_command_curves},
+    {"train", ld_command_train},   {"check", ld_command_check},
+    {"eval", ld_command_eval},     {"detect", ld_command_detect},
+    {"export", ld_command_export}, {"curves", ld_command_curves},
 };
 
 static void print_config_help(void)
@@ -160,8 +165,8 @@ static bool run_command(struct ld_command_line *line, int argc, char **argv,
         return commands[i].run(line, err);
     }
     return ld_fail(err, LD_ERR_USAGE,
-                   "'%s': expected train, eval, detect, export or curves (see "
-                   "--help)",
+                   "'%s': expected train, check, eval, detect, export or "
+                   "curves (see --help)",
                    name);
 }
 
