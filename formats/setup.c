@@ -72,10 +72,18 @@ bool ld_setup_model(const struct ld_checkpoint *checkpoint, const char *path,
 
 void ld_setup_model_text(const struct ld_model *model, char out[160])
 {
+    char backbone[32];
+
+    if (model->groups > 1)
+        snprintf(backbone, sizeof(backbone), "X-%d-%dx%dd", model->depth,
+                 model->groups, model->base_width);
+    else
+        snprintf(backbone, sizeof(backbone), "%s-%d",
+                 model->backbone == LD_RES2NET ? "R2N" : "R", model->depth);
     snprintf(out, 160,
-             "GFL R-%d, width %d, FPN %d, head %d x GN %d, %d classes, "
+             "GFL %s, width %d, FPN %d, head %d x GN %d, %d classes, "
              "%d bins",
-             model->depth, model->width, model->fpn_channels, model->head_convs,
+             backbone, model->width, model->fpn_channels, model->head_convs,
              model->gn_groups, model->n_classes, model->reg_max + 1);
 }
 

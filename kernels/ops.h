@@ -10,7 +10,7 @@
  * any, are zero and every call keeps them so. Only at two doors is the order
  * plain: the image going in, (N, 3, H, W), and the logits coming out as rows
  * of a location, (N, A, channels). Parameters and their gradients are plain:
- * (O, C, kernel, kernel) and (C).
+ * (O, C / groups, kernel, kernel) and (C).
  *
  * kernels/cpu is checked against finite differences and golden values; any
  * other backend is checked against kernels/cpu. */
@@ -40,6 +40,8 @@ struct ld_conv_desc {
     bool relu;     /* y = max(0, ...) after bias and residual */
     bool residual; /* on entry y holds the identity, which is added */
     bool train;    /* backward passes will be asked for */
+    int groups;    /* output o reads the inputs of its own group alone: C and O
+                      are cut alike, weights are (O, C / groups, k, k). 0 is 1 */
 };
 
 struct ld_shape ld_conv_out(const struct ld_conv_desc *desc);
@@ -127,8 +129,8 @@ struct ld_ops {
      * without the sizes N, H and W alone, so the five levels of a shared head
      * pack once and use one copy. */
     size_t (*conv_weight_bytes)(const struct ld_conv *conv);
-    /* packed = weight (O, C, k, k), row o times scale[o] (NULL: 1), in the
-     * forms that the passes of `conv` read. Overwrites. */
+    /* packed = weight (O, C / groups, k, k), row o times scale[o] (NULL: 1), in
+     * the forms that the passes of `conv` read. Overwrites. */
     void (*conv_pack)(struct ld_device *dev, const struct ld_conv *conv,
                       void *packed, const float *weight, const float *scale);
     /* y = relu?(conv(x) + bias + y?); bias (O) or NULL. The ReLU may turn a NaN
@@ -141,7 +143,8 @@ struct ld_ops {
                                const struct ld_conv *conv, float *dx,
                                const float *dy, const void *packed,
                                void *scratch);
-    /* dweight (O, C, k, k) += , dbias (O) +=, the latter unless NULL. */
+    /* dweight (O, C / groups, k, k) += , dbias (O) +=, the latter unless
+     * NULL. */
     void (*conv_backward_weights)(struct ld_device *dev,
                                   const struct ld_conv *conv, float *dweight,
                                   float *dbias, const float *dy, const float *x,

@@ -12,12 +12,13 @@ static const double tolerance = 5e-6;
 
 static void describe(char text[200], const struct ld_conv_desc *d)
 {
-    snprintf(text, 200,
-             "N %d, C %d -> %d, %dx%d, kernel %d, stride %d, pad %d, dilation "
-             "%d%s%s%s",
-             d->in.N, d->in.C, d->O, d->in.H, d->in.W, d->kernel, d->stride,
-             d->pad, d->dilation, d->image ? ", image" : "",
-             d->relu ? ", relu" : "", d->residual ? ", residual" : "");
+    snprintf(
+        text, 200,
+        "N %d, C %d -> %d, groups %d, %dx%d, kernel %d, stride %d, pad %d, "
+        "dilation %d%s%s%s",
+        d->in.N, d->in.C, d->O, d->groups, d->in.H, d->in.W, d->kernel,
+        d->stride, d->pad, d->dilation, d->image ? ", image" : "",
+        d->relu ? ", relu" : "", d->residual ? ", residual" : "");
 }
 
 static void compare(const char *what, const char *which, const float *got,
@@ -90,14 +91,21 @@ END_TEST
 START_TEST(convolutions_of_detectors_agree_with_plain_loops)
 {
     static const struct ld_conv_desc cases[] = {
-        {{2, 3, 37, 50}, 64, 7, 2, 3, 1, true, true, false, true},
-        {{1, 3, 32, 32}, 20, 3, 2, 1, 1, true, false, false, true},
-        {{1, 256, 29, 28}, 128, 3, 1, 1, 1, false, true, true, true},
-        {{2, 20, 30, 29}, 68, 3, 1, 1, 1, false, false, true, true},
-        {{2, 256, 5, 7}, 80, 3, 1, 1, 1, false, false, false, true},
-        {{2, 64, 25, 24}, 68, 3, 1, 1, 1, false, false, false, true},
-        {{1, 128, 17, 16}, 256, 1, 2, 0, 1, false, false, false, true},
-        {{1, 256, 13, 17}, 64, 1, 1, 0, 1, false, true, true, false},
+        {{2, 3, 37, 50}, 64, 7, 2, 3, 1, true, true, false, true, 1},
+        {{1, 3, 32, 32}, 20, 3, 2, 1, 1, true, false, false, true, 1},
+        {{1, 256, 29, 28}, 128, 3, 1, 1, 1, false, true, true, true, 1},
+        {{2, 20, 30, 29}, 68, 3, 1, 1, 1, false, false, true, true, 1},
+        {{2, 256, 5, 7}, 80, 3, 1, 1, 1, false, false, false, true, 1},
+        {{2, 64, 25, 24}, 68, 3, 1, 1, 1, false, false, false, true, 1},
+        {{1, 128, 17, 16}, 256, 1, 2, 0, 1, false, false, false, true, 1},
+        {{1, 256, 13, 17}, 64, 1, 1, 0, 1, false, true, true, false, 1},
+        {{2, 128, 13, 11}, 128, 3, 1, 1, 1, false, true, false, true, 32},
+        {{1, 256, 17, 10}, 256, 3, 2, 1, 1, false, true, false, true, 32},
+        {{1, 512, 9, 8}, 512, 3, 2, 1, 1, false, false, true, true, 32},
+        {{2, 256, 6, 5}, 256, 3, 1, 1, 1, false, true, false, true, 8},
+        {{2, 64, 9, 6}, 128, 3, 1, 1, 1, false, true, false, true, 4},
+        {{1, 36, 40, 41}, 24, 3, 1, 1, 1, false, true, false, true, 4},
+        {{2, 4, 6, 9}, 4, 3, 2, 1, 1, false, true, false, true, 4},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -212,15 +220,8 @@ static void check_difference(struct maps *m, const struct trial *t, float *at,
     ck_assert_double_eq_tol((above - below) / 2, (double)gradient, 2e-3);
 }
 
-START_TEST(gradients_of_a_convolution_agree_with_finite_differences)
+static void check_differences(struct ld_conv_desc desc)
 {
-    struct ld_conv_desc desc = {.in = {2, 5, 7, 6},
-                                .O = 6,
-                                .kernel = 3,
-                                .stride = 2,
-                                .pad = 1,
-                                .dilation = 1,
-                                .train = true};
     struct maps m;
     struct trial t;
     struct prepared s;
@@ -240,6 +241,24 @@ START_TEST(gradients_of_a_convolution_agree_with_finite_differences)
     }
     m.dev->ops->conv_free(m.dev, s.conv);
     maps_close(&m);
+}
+
+START_TEST(gradients_of_a_convolution_agree_with_finite_differences)
+{
+    struct ld_conv_desc desc = {.in = {2, 6, 7, 6},
+                                .O = 9,
+                                .kernel = 3,
+                                .stride = 2,
+                                .pad = 1,
+                                .dilation = 1,
+                                .train = true};
+
+    check_differences(desc);
+    desc.groups = 3;
+    check_differences(desc);
+    desc.in.C = desc.O = 64;
+    desc.groups = 16;
+    check_differences(desc);
 }
 END_TEST
 
@@ -271,15 +290,8 @@ START_TEST(backward_weights_adds_to_what_is_there)
 }
 END_TEST
 
-START_TEST(a_convolution_gives_the_same_bits_each_time)
+static void check_same_bits(struct ld_conv_desc desc)
 {
-    struct ld_conv_desc desc = {.in = {2, 64, 40, 40},
-                                .O = 64,
-                                .kernel = 3,
-                                .stride = 1,
-                                .pad = 1,
-                                .dilation = 1,
-                                .train = true};
     size_t bytes = trial_weights(&desc) * sizeof(float);
     struct maps m;
     struct trial t;
@@ -298,6 +310,21 @@ START_TEST(a_convolution_gives_the_same_bits_each_time)
     for (int i = 0; i < 2; i++)
         m.dev->ops->conv_free(m.dev, s[i].conv);
     maps_close(&m);
+}
+
+START_TEST(a_convolution_gives_the_same_bits_each_time)
+{
+    struct ld_conv_desc desc = {.in = {2, 64, 40, 40},
+                                .O = 64,
+                                .kernel = 3,
+                                .stride = 1,
+                                .pad = 1,
+                                .dilation = 1,
+                                .train = true};
+
+    check_same_bits(desc);
+    desc.groups = 16;
+    check_same_bits(desc);
 }
 END_TEST
 

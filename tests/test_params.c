@@ -343,6 +343,19 @@ START_TEST(a_model_that_cannot_be_built_is_refused_by_field)
     m = tiny_model();
     m.head_convs = 9;
     refused(m, "teacher.model.head_convs: 9, expected 1 to 8");
+    m = tiny_model();
+    m.groups = 32;
+    refused(m,
+            "teacher.model.groups: 32, and base_width 64: only bottlenecks "
+            "have them, expected 1 and 64 with depth 18, or depth 50 or 101");
+    m.depth = 50;
+    m.base_width = 128;
+    refused(m, "teacher.model.groups: 32 of base_width 128 make the 3x3 of "
+               "layer1 1024 channels wide, of layer4 8192: expected 1 to 4096");
+    m.base_width = 3;
+    refused(m, "make the 3x3 of layer1 0 channels wide");
+    m.base_width = 0;
+    refused(m, "teacher.model.base_width: 0, expected 1 to 1024");
 }
 END_TEST
 

@@ -218,6 +218,17 @@ START_TEST(gradients_of_bottlenecks_agree_with_finite_differences)
 }
 END_TEST
 
+START_TEST(gradients_of_grouped_bottlenecks_agree_with_finite_differences)
+{
+    struct ld_model model = tiny_model();
+
+    model.depth = 50;
+    model.groups = 4;
+    model.base_width = 16; /* 4, 8, 16 and 32 channels a group */
+    check_gradients(model);
+}
+END_TEST
+
 START_TEST(a_second_pass_gives_the_same_bits_and_adds_to_the_gradients)
 {
     struct problem p;
@@ -279,6 +290,8 @@ Suite *suite(void)
     tcase_add_test(c,
                    gradients_on_batch_statistics_agree_with_finite_differences);
     tcase_add_test(c, gradients_of_bottlenecks_agree_with_finite_differences);
+    tcase_add_test(
+        c, gradients_of_grouped_bottlenecks_agree_with_finite_differences);
     tcase_add_test(c,
                    a_second_pass_gives_the_same_bits_and_adds_to_the_gradients);
     tcase_add_test(c, frozen_parameters_and_stored_statistics_never_move);

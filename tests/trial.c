@@ -7,7 +7,9 @@
 
 size_t trial_weights(const struct ld_conv_desc *d)
 {
-    return (size_t)d->O * d->in.C * d->kernel * d->kernel;
+    int groups = d->groups ? d->groups : 1;
+
+    return (size_t)d->O * (d->in.C / groups) * d->kernel * d->kernel;
 }
 
 struct trial trial_of(struct maps *m, struct ld_conv_desc desc, bool with_bias)
@@ -42,15 +44,19 @@ static double plain_value(const struct trial *t, struct outcome *out,
 {
     size_t taps = (size_t)t->desc.kernel * t->desc.kernel, x = 0;
     size_t map = (size_t)t->desc.in.H * t->desc.in.W;
+    int groups = t->desc.groups ? t->desc.groups : 1;
+    int C = t->desc.in.C / groups; /* that the output reads */
     size_t o = i_y / t->out.W / t->out.H % t->out.C;
+    size_t first = o / (t->out.C / groups) * C * map; /* of its group */
     double dy = (double)t->dy[i_y], sum = 0;
 
     for (size_t k = 0; k < taps; k++) {
-        size_t w = o * t->desc.in.C * taps + k;
+        size_t w = o * C * taps + k;
 
         if (!source_of(t, i_y, (int)k, &x))
             continue;
-        for (int c = 0; c < t->desc.in.C; c++, x += map, w += taps) {
+        x += first;
+        for (int c = 0; c < C; c++, x += map, w += taps) {
             sum += (double)t->x[x] * (double)t->w[w];
             out->dx[x] += dy * (double)t->w[w];
             out->dw[w] += dy * (double)t->x[x];

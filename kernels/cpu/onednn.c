@@ -1,5 +1,7 @@
 #include "kernels/cpu/onednn.h"
 
+#include <string.h>
+
 #include "kernels/base/mem.h"
 #include "kernels/cpu/onednn_api.h"
 
@@ -73,8 +75,9 @@ struct ld_dnn_dims ld_dnn_dims_of(const struct ld_dnn_ask *ask)
     struct ld_shape in = d->in, out = ld_conv_out(d);
     dnnl_format_tag_t tag = ask->block == 16 ? dnnl_nChw16c : dnnl_nChw8c;
 
-    return (struct ld_dnn_dims){
+    struct ld_dnn_dims dims = {
         .x = {in.N, in.C, in.H, in.W},
+        .w_dims = 4,
         .w = {d->O, in.C, d->kernel, d->kernel},
         .bias = {d->O},
         .y = {out.N, out.C, out.H, out.W},
@@ -84,6 +87,15 @@ struct ld_dnn_dims ld_dnn_dims_of(const struct ld_dnn_ask *ask)
         .x_tag = d->image ? dnnl_nchw : tag,
         .y_tag = tag,
     };
+
+    if (d->groups > 1) {
+        const dnnl_dims_t grouped = {d->groups, d->O / d->groups,
+                                     in.C / d->groups, d->kernel, d->kernel};
+
+        dims.w_dims = 5;
+        memcpy(dims.w, grouped, sizeof(grouped));
+    }
+    return dims;
 }
 
 static dnnl_query_t weights_query(enum ld_dnn_pass pass)
@@ -112,28 +124,35 @@ static size_t place(const struct ld_dnn_blocking *b, int d, size_t i)
 static bool fill_form(struct ld_dnn_form *form, const struct ld_dnn_blocking *b,
                       struct ld_err *err)
 {
+    int grouped = b->n_dims == 5; /* then the sizes of a group come second */
+    const dnnl_dim_t *dim = b->dim + grouped;
     size_t *at;
 
-    form->O = (int)b->dim[0];
-    form->I = (int)b->dim[1];
-    form->taps = (int)(b->dim[2] * b->dim[3]);
-    form->O_padded = (int)b->padded[0];
-    form->I_padded = (int)b->padded[1];
+    form->groups = grouped ? (int)b->dim[0] : 1;
+    form->O = (int)dim[0];
+    form->I = (int)dim[1];
+    form->taps = (int)(dim[2] * dim[3]);
+    form->O_padded = (int)b->padded[grouped];
+    form->I_padded = (int)b->padded[grouped + 1];
     form->bytes = b->bytes;
-    at = ld_new((size_t)(form->O_padded + form->I_padded + form->taps),
-                sizeof(*at), err);
+    at = ld_new(
+        (size_t)(form->groups + form->O_padded + form->I_padded + form->taps),
+        sizeof(*at), err);
     if (!at)
         return false;
-    form->o_at = at;
-    form->i_at = at + form->O_padded;
+    form->group_at = at;
+    form->o_at = at + form->groups;
+    form->i_at = form->o_at + form->O_padded;
     form->tap_at = form->i_at + form->I_padded;
+    for (int g = 0; g < form->groups; g++)
+        *at++ = grouped ? place(b, 0, (size_t)g) : 0;
     for (int o = 0; o < form->O_padded; o++)
-        *at++ = place(b, 0, (size_t)o);
+        *at++ = place(b, grouped, (size_t)o);
     for (int i = 0; i < form->I_padded; i++)
-        *at++ = place(b, 1, (size_t)i);
+        *at++ = place(b, grouped + 1, (size_t)i);
     for (int k = 0; k < form->taps; k++)
-        *at++ = place(b, 2, (size_t)(k / b->dim[3])) +
-                place(b, 3, (size_t)(k % b->dim[3]));
+        *at++ = place(b, grouped + 2, (size_t)(k / dim[3])) +
+                place(b, grouped + 3, (size_t)(k % dim[3]));
     return true;
 }
 
@@ -176,7 +195,7 @@ void ld_dnn_form_free(struct ld_dnn_form *form)
     if (!form)
         return;
     ld_dnn_md_free(form->md);
-    ld_delete((void *)form->o_at);
+    ld_delete((void *)form->group_at);
     ld_delete(form);
 }
 

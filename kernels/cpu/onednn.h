@@ -21,13 +21,16 @@ enum ld_dnn_pass {
 struct ld_dnn;      /* an engine and a stream on the CPU */
 struct ld_dnn_conv; /* one pass of one convolution, ready to run */
 
-/* An order of weights in memory. Element (o, i, tap) of the padded array lies
- * at o_at[o] + i_at[i] + tap_at[tap]: true of every blocked order. */
+/* An order of weights in memory. Element (group, o, i, tap) of the padded array
+ * lies at group_at[group] + o_at[o] + i_at[i] + tap_at[tap]: true of every
+ * blocked order. */
 struct ld_dnn_form {
     void *md; /* the library's own description */
-    int O, I, taps, O_padded, I_padded;
+    int groups;
+    int O, I, taps, O_padded, I_padded; /* of a group */
     size_t bytes;
-    const size_t *o_at, *i_at, *tap_at; /* of one allocation, o_at */
+    const size_t *group_at, *o_at, *i_at, *tap_at; /* of one allocation,
+                                                      group_at */
 };
 
 /* Which convolution. All maps are in blocks of `block` channels. */

@@ -17,7 +17,7 @@ static void describe_maps(struct maps *m, const struct ld_dnn_dims *dims,
     if (form)
         m->w = *(const dnnl_memory_desc_t *)form->md;
     else
-        dnnl_memory_desc_init_by_tag(&m->w, 4, dims->w, dnnl_f32,
+        dnnl_memory_desc_init_by_tag(&m->w, dims->w_dims, dims->w, dnnl_f32,
                                      dnnl_format_tag_any);
 }
 
@@ -127,8 +127,9 @@ bool ld_dnn_md_blocking(const void *md, struct ld_dnn_blocking *out)
     const dnnl_memory_desc_t *m = md;
     const dnnl_blocking_desc_t *b = &m->format_desc.blocking;
 
-    if (m->format_kind != dnnl_blocked || m->ndims != 4)
+    if (m->format_kind != dnnl_blocked || (m->ndims != 4 && m->ndims != 5))
         return false;
+    out->n_dims = m->ndims;
     memcpy(out->dim, m->dims, sizeof(out->dim));
     memcpy(out->padded, m->padded_dims, sizeof(out->padded));
     memcpy(out->stride, b->strides, sizeof(out->stride));

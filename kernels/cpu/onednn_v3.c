@@ -33,8 +33,9 @@ static dnnl_status_t maps_new(struct maps *m, const struct ld_dnn_dims *dims,
                                                   dnnl_f32, dnnl_x);
     if (status == dnnl_success)
         status = form ? dnnl_memory_desc_clone(&m->w, form->md)
-                      : dnnl_memory_desc_create_with_tag(
-                            &m->w, 4, dims->w, dnnl_f32, dnnl_format_tag_any);
+                      : dnnl_memory_desc_create_with_tag(&m->w, dims->w_dims,
+                                                         dims->w, dnnl_f32,
+                                                         dnnl_format_tag_any);
     return status;
 }
 
@@ -173,10 +174,11 @@ bool ld_dnn_md_blocking(const void *md, struct ld_dnn_blocking *out)
             dnnl_success ||
         dnnl_memory_desc_query(md, dnnl_query_ndims_s32, &n_dims) !=
             dnnl_success ||
-        kind != dnnl_blocked || n_dims != 4 ||
+        kind != dnnl_blocked || (n_dims != 4 && n_dims != 5) ||
         dnnl_memory_desc_query(md, dnnl_query_inner_nblks_s32, &n_cuts) !=
             dnnl_success)
         return false;
+    out->n_dims = n_dims;
     out->n_cuts = n_cuts;
     out->bytes = dnnl_memory_desc_get_size(md);
     return query_dims(md, dnnl_query_dims, out->dim) &&

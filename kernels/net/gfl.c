@@ -180,19 +180,52 @@ static bool check_channels(const char *where, const char *field, int value,
                    where, field, value);
 }
 
+int ld_model_inner(const struct ld_model *model, int stage)
+{
+    return (model->width << (stage - 1)) * model->base_width / 64 *
+           model->groups;
+}
+
+static bool check_bottlenecks(const struct ld_model *model, const char *where,
+                              struct ld_err *err)
+{
+    const int most = 4096; /* channels of layer4's 3x3; X-101-64x4d has 2048 */
+
+    if (model->groups == 1 && model->base_width == 64)
+        return true;
+    if (model->depth < 50)
+        return ld_fail(
+            err, LD_ERR_USAGE,
+            "%s.groups: %d, and base_width %d: only bottlenecks have "
+            "them, expected 1 and 64 with depth %d, or depth 50 or "
+            "101",
+            where, model->groups, model->base_width, model->depth);
+    if (!check_range(where, "groups", model->groups, 1, 1024, err) ||
+        !check_range(where, "base_width", model->base_width, 1, 1024, err))
+        return false;
+    if (ld_model_inner(model, 1) >= 1 && ld_model_inner(model, 4) <= most)
+        return true;
+    return ld_fail(err, LD_ERR_USAGE,
+                   "%s.groups: %d of base_width %d make the 3x3 of layer1 %d "
+                   "channels wide, of layer4 %d: expected 1 to %d",
+                   where, model->groups, model->base_width,
+                   ld_model_inner(model, 1), ld_model_inner(model, 4), most);
+}
+
 bool ld_model_check(const struct ld_model *model, const char *where,
                     struct ld_err *err)
 {
     int depth = model->depth;
 
-    if (model->backbone != LD_RESNET || model->groups > 1 ||
-        model->dcn != LD_DCN_NONE || model->head != LD_HEAD_GFL)
+    if (model->backbone != LD_RESNET || model->dcn != LD_DCN_NONE ||
+        model->head != LD_HEAD_GFL)
         return ld_fail(err, LD_ERR_USAGE, "%s: not built yet", where);
     if (depth != 18 && depth != 34 && depth != 50 && depth != 101)
         return ld_fail(err, LD_ERR_USAGE,
                        "%s.depth: %d, expected 18, 34, 50 or 101", where,
                        depth);
     if (!check_channels(where, "width", model->width, err) ||
+        !check_bottlenecks(model, where, err) ||
         !check_channels(where, "fpn_channels", model->fpn_channels, err) ||
         !check_range(where, "head_convs", model->head_convs, 1,
                      LD_MAX_HEAD_CONVS, err) ||

@@ -35,15 +35,18 @@ int ld_graph_map(struct ld_graph *graph, enum ld_map_kind kind, int C)
 int ld_graph_filter(struct ld_graph *graph, struct ld_filter filter,
                     const char *name, enum ld_init init, float constant)
 {
+    int groups = filter.groups ? filter.groups : 1;
     struct ld_param_spec spec = {
         .n_dims = 4,
-        .dim = {filter.O, filter.C, filter.kernel, filter.kernel},
+        .dim = {filter.O, filter.C / groups, filter.kernel, filter.kernel},
         .init = init,
         .constant = constant,
         .trained = filter.trained};
 
     assert(graph->n_filters < LD_GRAPH_FILTERS);
     snprintf(spec.name, sizeof(spec.name), "%s.weight", name);
+    assert(filter.C % groups == 0 && filter.O % groups == 0);
+    filter.groups = groups;
     filter.weight = ld_graph_param(graph, spec);
     filter.bias = filter.bn = filter.layer = NONE;
     graph->filter[graph->n_filters] = filter;

@@ -13,10 +13,10 @@
 #include "kernels/box.h"
 
 enum {
-    LD_GRAPH_PARAMS = 1024,
-    LD_GRAPH_FILTERS = 256,
-    LD_GRAPH_MAPS = 1024,
-    LD_GRAPH_LAYERS = 768,
+    LD_GRAPH_PARAMS = 2048,
+    LD_GRAPH_FILTERS = 512,
+    LD_GRAPH_MAPS = 2048,
+    LD_GRAPH_LAYERS = 2048,
 };
 
 enum ld_init {
@@ -37,6 +37,7 @@ struct ld_param_spec {
 /* A convolution's parameters; its padding is kernel / 2. */
 struct ld_filter {
     int C, O, kernel, stride;
+    int groups;       /* as in ld_conv_desc; 0 is made 1 */
     int weight, bias; /* parameters */
     int bn;           /* gamma; beta, mean and variance are the next three */
     bool folded;      /* bn works on stored statistics, inside the weights */
@@ -94,7 +95,8 @@ int ld_graph_vector(struct ld_graph *graph, const char *name, const char *part,
 int ld_graph_map(struct ld_graph *graph, enum ld_map_kind kind, int C);
 
 /* Adds a filter with its weight, named `name`.weight, to be drawn as `init`
- * (and `constant`) says. C, O, kernel, stride and trained are the caller's. */
+ * (and `constant`) says. C, O, kernel, stride, groups and trained are the
+ * caller's. */
 int ld_graph_filter(struct ld_graph *graph, struct ld_filter filter,
                     const char *name, enum ld_init init, float constant);
 

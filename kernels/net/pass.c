@@ -66,7 +66,7 @@ static void folded_backward(struct ld_net *net, int i, const float *dy,
     const struct ld_filter *f = &net->graph.filter[net->graph.layer[i].filter];
     const struct ld_ops *ops = net->dev->ops;
     struct ld_bn bn = ld_net_bn(net, f);
-    int n = f->C * f->kernel * f->kernel;
+    int n = f->C / f->groups * f->kernel * f->kernel;
     float *dfolded = ld_net_span(net, ld_plan_folded(&net->graph, i));
     float *dshift = dfolded + (size_t)f->O * (size_t)n;
 

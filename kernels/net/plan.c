@@ -61,7 +61,8 @@ static struct ld_conv_desc describe(const struct ld_graph *graph,
                                      graph->map[layer->in].kind == LD_MAP_IMAGE,
                                  .relu = layer->relu,
                                  .residual = layer->identity != NONE,
-                                 .train = filter->trained};
+                                 .train = filter->trained,
+                                 .groups = filter->groups};
 }
 
 static bool same_shape(struct ld_shape a, struct ld_shape b)
@@ -75,7 +76,7 @@ static bool same_conv(const struct ld_conv_desc *a,
     return same_shape(a->in, b->in) && a->O == b->O && a->kernel == b->kernel &&
            a->stride == b->stride && a->image == b->image &&
            a->relu == b->relu && a->residual == b->residual &&
-           a->train == b->train;
+           a->train == b->train && a->groups == b->groups;
 }
 
 static struct ld_conv *prepared_conv(struct ld_device *dev,
@@ -186,7 +187,8 @@ static size_t folded_bytes(const struct ld_graph *graph,
     if (layer->kind != LD_LAYER_CONV || !layer->trained)
         return 0;
     f = &graph->filter[layer->filter];
-    weights = (size_t)f->O * (size_t)f->C * (size_t)(f->kernel * f->kernel);
+    weights = (size_t)f->O * (size_t)(f->C / f->groups) *
+              (size_t)(f->kernel * f->kernel);
     return f->folded ? (weights + (size_t)f->O) * sizeof(float) : 0;
 }
 

@@ -10,6 +10,7 @@ struct stage {
     char prefix[MAX_PREFIX]; /* of the block at hand */
     bool bottleneck;
     int planes;  /* channels inside a block */
+    int groups;  /* of its 3x3, if it is a bottleneck */
     int out;     /* channels that leave it */
     int stride;  /* of the block at hand */
     bool folded; /* BN on stored statistics */
@@ -42,11 +43,13 @@ static int block_filters(const struct stage *s, int C, int filter[3])
             s,
             (struct ld_filter){.C = C, .O = planes, .kernel = 1, .stride = 1},
             "conv1", "bn1", false);
-        filter[1] = filter_with_bn(
-            s,
-            (struct ld_filter){
-                .C = planes, .O = planes, .kernel = 3, .stride = stride},
-            "conv2", "bn2", false);
+        filter[1] = filter_with_bn(s,
+                                   (struct ld_filter){.C = planes,
+                                                      .O = planes,
+                                                      .kernel = 3,
+                                                      .stride = stride,
+                                                      .groups = s->groups},
+                                   "conv2", "bn2", false);
         filter[2] = filter_with_bn(
             s,
             (struct ld_filter){
@@ -118,15 +121,17 @@ void ld_resnet_build(struct ld_graph *graph, const struct ld_model *model,
 {
     static const char *const names[4] = {"c2", "c3", "c4", "c5"};
     const int *blocks = blocks_of_depth(model->depth);
-    struct stage s = {.graph = graph, .bottleneck = model->depth >= 50};
+    struct stage s = {.graph = graph,
+                      .bottleneck = model->depth >= 50,
+                      .groups = model->groups};
     int x;
 
     set_training(&s, model, train, 0);
     x = add_stem(&s, graph->image, model->width);
     for (int stage = 1; stage <= 4; stage++) {
         set_training(&s, model, train, stage);
-        s.planes = model->width << (stage - 1);
-        s.out = s.bottleneck ? 4 * s.planes : s.planes;
+        s.planes = ld_model_inner(model, stage);
+        s.out = (model->width << (stage - 1)) * (s.bottleneck ? 4 : 1);
         for (int i = 0; i < blocks[stage - 1]; i++) {
             snprintf(s.prefix, sizeof(s.prefix), "backbone.layer%d.%d", stage,
                      i);
