@@ -43,6 +43,7 @@ enum ld_term {
     LD_TERM_VLR,
     LD_TERM_KD,
     LD_TERM_VLR_KD,
+    LD_TERM_IM,
     LD_N_TERMS,
 };
 

@@ -86,6 +86,15 @@ struct ld_rows {
     float *dscale;         /* added to by backward; NULL: none */
 };
 
+/* Places of a map and the teacher's features there. */
+struct ld_feature_rows {
+    struct ld_shape shape; /* of the map */
+    int n;
+    const int32_t *place; /* (n) image * H * W + row * W + column; each once */
+    const float *weight;  /* (n) */
+    const float *teacher; /* (n, C) */
+};
+
 struct ld_sgd {
     float rate, momentum,
         decay; /* v = momentum v + (g + decay p); p -= rate v */
@@ -219,6 +228,11 @@ struct ld_ops {
     void (*rows_gather)(struct ld_device *dev, float *out, const float *rows,
                         const int32_t *index, int n, int width);
 
+    /* out[i, :] (n, C) = the channels of a map at place[i], which counts as in
+     * ld_feature_rows; place on the device. */
+    void (*map_gather)(struct ld_device *dev, float *out, const float *map,
+                       struct ld_shape shape, const int32_t *place, int n);
+
     /* ---- losses: kernels/loss.h ---- */
     /* weight[i] = max_c sigmoid(class_logits) of each positive row. Returns
      * their sum (waits for the device). */
@@ -231,6 +245,12 @@ struct ld_ops {
                      float *d_class_logits, float *d_box_logits,
                      const float *weight, const struct ld_loss_batch *batch,
                      const struct ld_loss_rules *rules);
+
+    /* Feature imitation: returns the sum over places of
+     * weight |student - teacher|^2 (waits for the device) and overwrites dmap
+     * with its gradient, 0 at all other places. Source: spec losses 7. */
+    double (*feature_loss)(struct ld_device *dev, float *dmap, const float *map,
+                           const struct ld_feature_rows *rows);
 
     /* ---- optimizer ---- */
     /* A velocity that is not finite is a fault, LD_ERR_NUMBER. */

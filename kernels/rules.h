@@ -60,6 +60,17 @@ enum ld_ld_norm {
 
 enum ld_box_loss { LD_BOX_GIOU, LD_BOX_CIOU };
 
+/* Where a student imitates the teacher's features (kernels/net/imitate.h). The
+ * names are the reference's; what each means is not always what they say. */
+enum ld_imitation {
+    LD_IMITATE_FINEGRAINED, /* anchors near the best one of an object */
+    LD_IMITATE_FITNET,      /* centres inside a box: not the whole map */
+    LD_IMITATE_DECOUPLE,    /* DeFeat: these, and twice all the others */
+    LD_IMITATE_GIBOX,       /* where both networks differ most, in a batch */
+    LD_IMITATE_MAIN,        /* the positives */
+    LD_IMITATE_GI_TEACHER,  /* the teacher's best boxes, in an image */
+};
+
 struct ld_loss_rules {
     float qfl, box, dfl; /* loss weights: 1, 2, 0.25 */
     float ld, ld_T;      /* 0.25, 10 */
@@ -69,6 +80,8 @@ struct ld_loss_rules {
     enum ld_box_loss box_loss;
     enum ld_ld_norm ld_norm;
     float norm_images; /* images of the reference's batch, for per_image: 3 */
+    float im;          /* feature imitation: 0; 2 in the R-50 recipe */
+    enum ld_imitation imitation;
 };
 
 struct ld_detect_rules {

@@ -202,9 +202,16 @@ static bool open_bench(struct bench *b, int depth, int n_threads)
 {
     struct ld_model model = model_of(depth);
 
-    b->rules = (struct ld_loss_rules){
-        1,  2, 0.25F, 0.25F,       10,          0.25F, 10,
-        10, 2, 0,     LD_BOX_GIOU, LD_NORM_SUM, 2};
+    b->rules = (struct ld_loss_rules){.qfl = 1,
+                                      .box = 2,
+                                      .dfl = 0.25F,
+                                      .ld = 0.25F,
+                                      .ld_T = 10,
+                                      .vlr = 0.25F,
+                                      .vlr_T = 10,
+                                      .kd = 10,
+                                      .kd_T = 2,
+                                      .norm_images = 2};
     b->dev = ld_device_open("cpu", n_threads, NULL, &b->err);
     if (!b->dev)
         return false;

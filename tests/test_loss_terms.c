@@ -291,7 +291,7 @@ static void compare_term(struct golden *g)
     else if (is(g, "iouloss") || is(g, "diouloss"))
         golden_left_out(g, "no recipe uses this box loss");
     else if (is(g, "im_"))
-        golden_left_out(g, "feature imitation is not built");
+        golden_left_out(g, "compared in test_imitate_golden");
     else if (is(g, "boxes"))
         golden_left_out(g, "compared in test_box");
     else if (is(g, "qfl"))

@@ -188,9 +188,16 @@ static void cache_rows(struct scene *s, enum ld_storage storage)
 static float *gradient(struct scene *s, bool resident, size_t *count,
                        struct ld_loss_terms *terms)
 {
-    static const struct ld_loss_rules rules = {
-        1,  2, 0.25F, 0.25F,       10,          0.25F, 10,
-        10, 2, 0,     LD_BOX_GIOU, LD_NORM_SUM, 2};
+    static const struct ld_loss_rules rules = {.qfl = 1,
+                                               .box = 2,
+                                               .dfl = 0.25F,
+                                               .ld = 0.25F,
+                                               .ld_T = 10,
+                                               .vlr = 0.25F,
+                                               .vlr_T = 10,
+                                               .kd = 10,
+                                               .kd_T = 2,
+                                               .norm_images = 2};
     struct ld_step *step = ld_step_new(
         s->dev, s->student, resident ? s->teacher : NULL, &rules, &s->err);
     size_t at = 0;

@@ -109,8 +109,10 @@ static const struct ld_ops cpu_ops = {
     .rows_forward = ld_cpu_rows_forward,
     .rows_backward = ld_cpu_rows_backward,
     .rows_gather = ld_cpu_rows_gather,
+    .map_gather = ld_cpu_map_gather,
     .loss_weights = ld_cpu_loss_weights,
     .loss_run = ld_cpu_loss_run,
+    .feature_loss = ld_cpu_feature_loss,
     .sgd = ld_cpu_sgd,
 };
 

@@ -114,3 +114,9 @@ void ld_cpu_rows_backward(struct ld_device *dev, float *dmap,
                           const struct ld_rows *r);
 void ld_cpu_rows_gather(struct ld_device *dev, float *out, const float *rows,
                         const int32_t *index, int n, int width);
+
+/* feature_cpu.c */
+void ld_cpu_map_gather(struct ld_device *dev, float *out, const float *map,
+                       struct ld_shape shape, const int32_t *place, int n);
+double ld_cpu_feature_loss(struct ld_device *dev, float *dmap, const float *map,
+                           const struct ld_feature_rows *rows);

@@ -117,8 +117,7 @@ static bool places_add(struct places *places, const struct ld_detect_input *in,
     return true;
 }
 
-/* The expectation of softmax(logits) over the bins 0 .. B - 1. */
-static float integral(const float *logits, int B)
+float ld_side_distance(const float *logits, int B)
 {
     float top = best_logit(logits, B), sum = 0, moment = 0;
 
@@ -143,7 +142,7 @@ static struct ld_box decoded(const struct ld_detect_input *in, int location)
     float stride = (float)in->grid->stride[level], side[4], x, y;
 
     for (int s = 0; s < 4; s++)
-        side[s] = integral(r + s * in->B, in->B) * stride;
+        side[s] = ld_side_distance(r + s * in->B, in->B) * stride;
     ld_grid_centre(in->grid, location, &x, &y);
     return (struct ld_box){clipped(x - side[0], in->W) / in->scale_x,
                            clipped(y - side[1], in->H) / in->scale_y,

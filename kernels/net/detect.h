@@ -26,6 +26,10 @@ struct ld_detect_input {
     float scale_x, scale_y; /* then divided by these */
 };
 
+/* How far a side is, in strides: the expectation of softmax(logits) over the
+ * bins 0 .. B - 1. */
+float ld_side_distance(const float *logits, int B);
+
 /* Detections of one image: of each level the locations with the best class
  * score, of these every class above the limit, of these the best of boxes that
  * overlap within a class. Of equal scores the lower level and class comes

@@ -206,6 +206,8 @@ void ld_graph_finish(struct ld_graph *graph)
     bool written[LD_GRAPH_MAPS] = {false};
 
     find_gradients(graph);
+    for (int i = 0; graph->features && i < LD_MAX_LEVELS; i++)
+        written[graph->pyramid[i]] = true;
     for (int i = graph->n_layers - 1; i >= 0; i--) {
         struct ld_layer *layer = &graph->layer[i];
         const struct ld_map *in = &graph->map[layer->in];

@@ -84,6 +84,8 @@ struct ld_graph {
     int gn_groups;
     int image, class_rows, box_rows; /* maps */
     int pyramid[LD_MAX_LEVELS];      /* maps P3 to P7 */
+    bool features; /* the caller reads these maps too and, where they have
+                      gradients, is the first to write them */
 };
 
 /* The functions below add to a list and return the index. */
@@ -121,5 +123,6 @@ int ld_graph_gn(struct ld_graph *graph, int in, int gamma);
 void ld_graph_rows(struct ld_graph *graph, int in, int out, int level,
                    int scale);
 
-/* To be called last: finds which maps have gradients and who writes first. */
+/* To be called last, and again if `features` changes: finds which maps have
+ * gradients and who writes first. */
 void ld_graph_finish(struct ld_graph *graph);

@@ -1,5 +1,6 @@
 #include "kernels/net/net.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "kernels/net/gfl.h"
@@ -156,6 +157,30 @@ float *ld_net_class_rows_grad(const struct ld_net *net)
 float *ld_net_box_rows_grad(const struct ld_net *net)
 {
     return ld_net_span(net, ld_plan_grad(&net->graph, net->graph.box_rows));
+}
+
+void ld_net_keep_features(struct ld_net *net)
+{
+    assert(!net->plan);
+    net->graph.features = true;
+    ld_graph_finish(&net->graph);
+}
+
+const float *ld_net_feature(const struct ld_net *net, int level,
+                            struct ld_shape *shape)
+{
+    int map = net->graph.pyramid[level];
+
+    assert(net->graph.features);
+    *shape = net->plan->shape[map];
+    return ld_net_span(net, ld_plan_value(&net->graph, map));
+}
+
+float *ld_net_feature_grad(const struct ld_net *net, int level)
+{
+    assert(net->graph.features);
+    return ld_net_span(net,
+                       ld_plan_grad(&net->graph, net->graph.pyramid[level]));
 }
 
 const float *ld_net_map(const struct ld_net *net, const char *name,

@@ -71,6 +71,15 @@ float *ld_net_box_rows(const struct ld_net *net);   /* (N, A, 4, B) */
 float *ld_net_class_rows_grad(const struct ld_net *net);
 float *ld_net_box_rows_grad(const struct ld_net *net);
 
+/* For those who read the maps P3 to P7 themselves. To be called before the
+ * first ld_net_resize: from then on they are readable after a forward pass, and
+ * before a backward pass their gradients must be written, 0 where there is
+ * none. Costs the memory to keep both. */
+void ld_net_keep_features(struct ld_net *net);
+const float *ld_net_feature(const struct ld_net *net, int level,
+                            struct ld_shape *shape); /* (N, C, H, W) */
+float *ld_net_feature_grad(const struct ld_net *net, int level);
+
 /* Feature maps by name, for tests and for reading features: "c2".."c5",
  * "p3".."p7", after a forward pass. NULL for a map whose memory another has
  * taken over by then. */

@@ -259,6 +259,10 @@ static void touch_caller(const struct ld_graph *graph, struct ld_plan *plan,
         touch_value(graph, plan, rows[i], step);
         touch_grad(graph, plan, rows[i], step);
     }
+    for (int i = 0; graph->features && i < LD_MAX_LEVELS; i++) {
+        touch_value(graph, plan, graph->pyramid[i], step);
+        touch_grad(graph, plan, graph->pyramid[i], step);
+    }
     for (int i = 0; keep && i < graph->n_maps; i++)
         if (graph->map[i].name)
             touch_value(graph, plan, i, step);

@@ -12,7 +12,7 @@ struct outlet {
 struct ld_teacher {
     struct ld_device *dev;
     struct ld_net *net;
-    struct outlet boxes, classes;
+    struct outlet boxes, classes, features;
 };
 
 static void outlet_free(struct ld_device *dev, struct outlet *out)
@@ -83,6 +83,7 @@ void ld_teacher_free(struct ld_teacher *teacher)
         return;
     outlet_free(teacher->dev, &teacher->boxes);
     outlet_free(teacher->dev, &teacher->classes);
+    outlet_free(teacher->dev, &teacher->features);
     ld_net_free(teacher->net);
     ld_delete(teacher);
 }
@@ -135,4 +136,106 @@ bool ld_teacher_run(struct ld_teacher *teacher, const float *planes, int H,
     ld_net_forward(net);
     return fetch_rows(teacher, assignment, all_classes, out, err) ||
            ld_fail_in(err, "teacher");
+}
+
+/* ---- features ---- */
+
+void ld_teacher_keep_features(struct ld_teacher *teacher)
+{
+    ld_net_keep_features(teacher->net);
+}
+
+bool ld_teacher_outputs(struct ld_teacher *teacher, const float **scores,
+                        const float **box_logits, struct ld_arena *arena,
+                        struct ld_err *err)
+{
+    const struct ld_model *model = ld_net_model(teacher->net);
+    struct ld_device *dev = teacher->dev;
+    struct ld_grid grid = ld_net_grid(teacher->net);
+    size_t A = (size_t)grid.start[grid.n_levels];
+    size_t n_scores = A * (size_t)model->n_classes;
+    size_t n_bins = A * 4 * ((size_t)model->reg_max + 1);
+    float *z = ld_arena_new(arena, n_scores, sizeof(*z), err);
+    float *bins = ld_arena_new(arena, n_bins, sizeof(*bins), err);
+
+    if (!z || !bins)
+        return false;
+    dev->ops->download(dev, z, ld_net_class_rows(teacher->net),
+                       n_scores * sizeof(*z));
+    dev->ops->download(dev, bins, ld_net_box_rows(teacher->net),
+                       n_bins * sizeof(*bins));
+    if (!dev->ops->sync(dev, err))
+        return ld_fail_in(err, "teacher");
+    for (size_t i = 0; i < n_scores; i++)
+        z[i] = ld_score(z[i]);
+    *scores = z;
+    *box_logits = bins;
+    return true;
+}
+
+static bool choose_region(struct ld_teacher *teacher, struct ld_region *region,
+                          struct ld_arena *arena, struct ld_err *err)
+{
+    const struct ld_model *model = ld_net_model(teacher->net);
+    struct ld_grid grid = ld_net_grid(teacher->net);
+    const float *scores, *bins;
+
+    return ld_teacher_outputs(teacher, &scores, &bins, arena, err) &&
+           ld_region_choose(region, &grid, scores, bins, model->n_classes,
+                            model->reg_max + 1, arena, err);
+}
+
+/* Rows begin .. end of the region, all of one level. */
+static void fetch_level(struct ld_teacher *teacher, int level, int begin,
+                        int end, int C)
+{
+    struct ld_device *dev = teacher->dev;
+    struct outlet *out = &teacher->features;
+    size_t at = (size_t)begin * (size_t)C, n = (size_t)(end - begin);
+    struct ld_shape shape;
+    const float *map = ld_net_feature(teacher->net, level, &shape);
+
+    dev->ops->map_gather(dev, out->device + at, map, shape, out->index + begin,
+                         end - begin);
+    dev->ops->download(dev, out->host + at, out->device + at,
+                       n * (size_t)C * sizeof(float));
+}
+
+static bool fetch_features(struct ld_teacher *teacher,
+                           const struct ld_region *region, struct ld_err *err)
+{
+    struct ld_device *dev = teacher->dev;
+    struct outlet *out = &teacher->features;
+    struct ld_grid grid = ld_net_grid(teacher->net);
+    int C = ld_net_model(teacher->net)->fpn_channels, begin = 0, end = 0;
+
+    if (!outlet_reserve(dev, out, region->n, C, err))
+        return false;
+    for (int i = 0; i < region->n; i++) {
+        int level = ld_grid_level(&grid, region->location[i]);
+
+        out->indices[i] = region->location[i] - grid.start[level];
+    }
+    dev->ops->upload(dev, out->index, out->indices,
+                     (size_t)region->n * sizeof(int32_t));
+    for (int level = 0; level < grid.n_levels; level++, begin = end) {
+        while (end < region->n && region->location[end] < grid.start[level + 1])
+            end++;
+        if (end > begin)
+            fetch_level(teacher, level, begin, end, C);
+    }
+    return dev->ops->sync(dev, err);
+}
+
+bool ld_teacher_features(struct ld_teacher *teacher,
+                         enum ld_imitation imitation, struct ld_region *region,
+                         const float **rows, struct ld_arena *arena,
+                         struct ld_err *err)
+{
+    if ((imitation == LD_IMITATE_GI_TEACHER &&
+         !choose_region(teacher, region, arena, err)) ||
+        !fetch_features(teacher, region, err))
+        return ld_fail_in(err, "teacher");
+    *rows = teacher->features.host;
+    return true;
 }

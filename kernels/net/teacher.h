@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/net/assign.h"
+#include "kernels/net/imitate.h"
 #include "kernels/net/net.h"
 
 struct ld_teacher_rows {
@@ -30,3 +31,20 @@ bool ld_teacher_run(struct ld_teacher *teacher, const float *planes, int H,
                     int W, const struct ld_assignment *assignment,
                     bool all_classes, struct ld_teacher_rows *out,
                     struct ld_err *err);
+
+/* Of the view that was run last: every location's scores (A, K), 0 to 1, and
+ * box logits (A, 4, B) on the host; the arena's. */
+bool ld_teacher_outputs(struct ld_teacher *teacher, const float **scores,
+                        const float **box_logits, struct ld_arena *arena,
+                        struct ld_err *err);
+
+/* To be called before the first view, for the function below. */
+void ld_teacher_keep_features(struct ld_teacher *teacher);
+
+/* Of the view that was run last: the features (region->n, C) of a region's
+ * locations on the host, borrowed until the next call. For gi_teacher the
+ * region is an output, the arena's. */
+bool ld_teacher_features(struct ld_teacher *teacher,
+                         enum ld_imitation imitation, struct ld_region *region,
+                         const float **rows, struct ld_arena *arena,
+                         struct ld_err *err);
