@@ -124,11 +124,11 @@ static bool write_all(int fd, const unsigned char *bytes, size_t len)
     return true;
 }
 
-bool ld_file_replace(const char *path, const void *bytes, size_t len,
-                     struct ld_err *err)
+bool ld_file_replace_pieces(const char *path, const struct ld_piece *pieces,
+                            size_t n_pieces, struct ld_err *err)
 {
     char temporary[PATH_SIZE];
-    bool ok;
+    bool ok = true;
     int fd;
 
     if (!ld_file_temporary(path, temporary, err))
@@ -136,7 +136,8 @@ bool ld_file_replace(const char *path, const void *bytes, size_t len,
     fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return fail_io(err, path, "create");
-    ok = write_all(fd, bytes, len);
+    for (size_t i = 0; ok && i < n_pieces; i++)
+        ok = write_all(fd, pieces[i].bytes, pieces[i].len);
     if (!ok)
         fail_io(err, path, "write");
     if (close(fd) != 0 && ok)
@@ -146,6 +147,12 @@ bool ld_file_replace(const char *path, const void *bytes, size_t len,
         return false;
     }
     return ld_file_publish(temporary, path, err);
+}
+
+bool ld_file_replace(const char *path, const void *bytes, size_t len,
+                     struct ld_err *err)
+{
+    return ld_file_replace_pieces(path, &(struct ld_piece){bytes, len}, 1, err);
 }
 
 bool ld_folder_make(const char *path, struct ld_err *err)

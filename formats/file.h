@@ -26,6 +26,14 @@ void ld_file_forget(const struct ld_file *file, size_t begin, size_t end);
 bool ld_file_replace(const char *path, const void *bytes, size_t len,
                      struct ld_err *err);
 
+/* The same from bytes that stand in many places, in order. */
+struct ld_piece {
+    const void *bytes;
+    size_t len;
+};
+bool ld_file_replace_pieces(const char *path, const struct ld_piece *pieces,
+                            size_t n_pieces, struct ld_err *err);
+
 /* For writers that need a file of their own (HDF5): the temporary name that
  * belongs to `path`, and the step that publishes it. What a killed writer left
  * under that name, the next writer of `path` overwrites. Publishing fails with

@@ -1,6 +1,6 @@
 #include "formats/utf8.h"
 
-#include <stdbool.h>
+#include <string.h>
 
 static bool is_tail(const char *c, unsigned low, unsigned high)
 {
@@ -22,6 +22,21 @@ size_t ld_utf8_length(const char *c, const char *end)
         if (!is_tail(c + i, 0x80, 0xbf))
             return 0;
     return len;
+}
+
+bool ld_utf8_is_text(const char *text)
+{
+    const char *end = text + strlen(text);
+
+    while (text < end) {
+        size_t len =
+            (unsigned char)*text < 0x80 ? 1 : ld_utf8_length(text, end);
+
+        if (len == 0)
+            return false;
+        text += len;
+    }
+    return true;
 }
 
 size_t ld_utf8_encode(uint32_t code, char out[4])

@@ -85,6 +85,16 @@ runs "it is evaluated" "$distill" eval student/latest.h5 --json results.json
 runs "detections are drawn" "$distill" detect shapes/images/val_000001.jpg --checkpoint student/latest.h5 --out drawn
 [ -s drawn/val_000001.png ]
 ok "the picture is there" $?
+for format in pth safetensors h5; do
+    runs "it is exported as .$format" "$distill" export student/latest.h5 --out "student.$format"
+done
+runs "and again, over the old file, by a format's name" "$distill" export student/latest.h5 --out student.pth \
+    --format safetensors
+same "which decides, not the ending" student.safetensors student.pth
+"$distill" eval student.h5 --json c.json >out.txt 2>&1
+same "the exported detector finds what the student does" results.json c.json
+[ "$(wc -c <student.h5)" -lt "$(($(wc -c <student/latest.h5) * 6 / 10))" ]
+ok "and carries no momentum" $?
 runs "curves are drawn" "$distill" curves loss student teacher --out curves.svg
 runs "the cache is looked into" "$inspect" shards
 runs "and verified" "$inspect" --verify shards
@@ -194,6 +204,12 @@ refuses "shards of another teacher in the folder" "teacher_sha256" "$cache" prec
     --teacher other/latest.h5 --out shards
 dd if=/dev/zero of=teacher-cut.h5 bs=1000 count=5 2>/dev/null
 refuses "a checkpoint that is none" "teacher-cut.h5" "$distill" eval teacher-cut.h5
+refuses "an unknown format of export" "expected one of mmdet" "$distill" export teacher/latest.h5 --out x.h5 --format tf
+refuses "an ending that is of no format" "x.bin: its ending" "$distill" export teacher/latest.h5 --out x.bin
+refuses "an export into a folder that is not there" "none/x.pth: cannot create" \
+    "$distill" export teacher/latest.h5 --out none/x.pth
+refuses "an export without --out" "--out is missing" "$distill" export teacher/latest.h5
+refuses "an export of what is not there" "none.h5: cannot open" "$distill" export none.h5 --out x.pth
 refuses "a device that is not here" "cuda" "$distill" train tiny.yaml --out bad --device cuda
 
 # ---- a full disk ----

@@ -100,6 +100,20 @@ START_TEST(replacing_puts_new_bytes_in_place_of_old)
 }
 END_TEST
 
+START_TEST(pieces_are_put_end_to_end)
+{
+    const struct ld_piece pieces[] = {{"one", 3}, {NULL, 0}, {" two", 4}};
+    struct ld_err err = {0};
+
+    ck_assert(ld_file_replace_pieces("a", pieces, 3, &err));
+    expect_text("a", "one two");
+    ck_assert(ld_file_replace_pieces("a", pieces, 0, &err));
+    expect_text("a", "");
+    ck_assert_int_eq(scratch_count("."), 1);
+    unlink("a");
+}
+END_TEST
+
 START_TEST(a_full_disk_leaves_the_old_file_and_nothing_else)
 {
     static char large[100000];
@@ -224,6 +238,7 @@ Suite *suite(void)
     tcase_add_test(c, what_cannot_be_read_is_named);
     tcase_add_test(c, sha256_is_the_published_one);
     tcase_add_test(c, replacing_puts_new_bytes_in_place_of_old);
+    tcase_add_test(c, pieces_are_put_end_to_end);
     tcase_add_test(c, a_full_disk_leaves_the_old_file_and_nothing_else);
     tcase_add_test(c, publishing_over_a_folder_fails_and_tidies_up);
     tcase_add_test(c, a_missing_folder_is_an_error);

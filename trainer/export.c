@@ -3,7 +3,42 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "formats/safetensors_write.h"
 #include "formats/setup.h"
+#include "trainer/export_mmdet.h"
+
+/* mmdetection's GFL heads keep the distances of their bins, 0 to reg_max, as if
+ * they were learnt (spec: model.md, section 11); its strict loading wants them.
+ */
+static const char PROJECT[] = "bbox_head.integral.project";
+
+static bool add_project(struct ld_export *e, struct ld_arena *arena,
+                        struct ld_err *err)
+{
+    struct ld_checkpoint *c = &e->checkpoint;
+    size_t n = (size_t)c->n_tensors, n_bins = (size_t)e->model.reg_max + 1;
+    struct ld_tensor *all = ld_arena_new(arena, n + 1, sizeof(*all), err);
+    float *distance = ld_arena_new(arena, n_bins, sizeof(float), err);
+
+    if (!all || !distance)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(c->tensors[i].name, PROJECT) == 0)
+            return true;
+    for (size_t i = 0; i < n_bins; i++)
+        distance[i] = (float)i;
+    memcpy(all, c->tensors, n * sizeof(*all));
+    all[n] = (struct ld_tensor){PROJECT, distance, 1, {(int)n_bins}};
+    c->tensors = all;
+    c->n_tensors++;
+    return true;
+}
+
+static bool write_safetensors(const struct ld_export *in, const char *path,
+                              struct ld_err *err)
+{
+    return ld_safetensors_write(path, &in->checkpoint, err);
+}
 
 static bool write_h5(const struct ld_export *in, const char *path,
                      struct ld_err *err)
@@ -13,12 +48,15 @@ static bool write_h5(const struct ld_export *in, const char *path,
 
 struct format {
     const char *name, *ending;
+    bool for_torch; /* holds all of the state_dict of mmdetection */
     bool (*write)(const struct ld_export *in, const char *path,
                   struct ld_err *err);
 };
 
 static const struct format formats[] = {
-    {"h5", ".h5", write_h5},
+    {"mmdet", ".pth", true, ld_export_mmdet},
+    {"safetensors", ".safetensors", true, write_safetensors},
+    {"h5", ".h5", false, write_h5},
 };
 
 enum { N_FORMATS = sizeof(formats) / sizeof(formats[0]) };
@@ -73,7 +111,8 @@ bool ld_export_run(const char *from, const char *format, const char *out,
     ok = ld_checkpoint_load(from, &e.checkpoint, &arena, err) &&
          ld_setup_model(&e.checkpoint, from, &e.model, &e.config, &arena, err);
     e.checkpoint.n_momentum = 0;
-    ok = ok && f->write(&e, out, err);
+    ok = ok && (!f->for_torch || add_project(&e, &arena, err)) &&
+         f->write(&e, out, err);
     ld_arena_free(&arena);
     return ok;
 }
