@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 static const char usage[] =
     "usage: ld-inspect [--json] PATH...\n"
     "       ld-inspect --verify [--json] PATH...\n"
-    "       ld-inspect --record ID[:flip] [--json] PATH...\n"
+    "       ld-inspect --record ID[:flip|:view=N] [--json] PATH...\n"
     "\n"
     "Looks into the shards that ld-cache precompute wrote. PATH is a shard\n"
     "(*.h5) or a folder of them, which must be complete: name the shards\n"
@@ -25,7 +26,11 @@ static const char usage[] =
     "\n"
     "  --verify          reads every byte and checks every checksum; names\n"
     "                    each damaged shard, image and view\n"
-    "  --record ID[:flip]  one image's rows, of its plain or flipped view:\n"
+    "  --record ID       one image's rows, of its plain view, which is view "
+    "0;\n"
+    "                    ID:flip its flipped one, which is ID:view=1; of a "
+    "cache\n"
+    "                    of several scales ID:view=N one of the seeded views:\n"
     "                    place, region, the four distributions of the box\n"
     "                    and, of main rows, the best classes\n"
     "  --json            for programs: one JSON array, an element a path\n"
@@ -44,8 +49,9 @@ static const char usage[] =
 enum { EXIT_DAMAGED = 1 };
 
 struct request {
-    bool json, verify, record, flipped;
+    bool json, verify, record;
     int64_t image_id;
+    int view;
     char **paths;
     int n_paths;
 };
@@ -59,6 +65,24 @@ struct answer {
 
 /* ---- the command line ---- */
 
+/* What follows the image's id: nothing, ":flip" or ":view=3". */
+static bool parse_view(const char *text, int *view)
+{
+    static const char named[] = ":view=";
+    const size_t len = sizeof(named) - 1;
+    char *end;
+    long number;
+
+    *view = strcmp(text, ":flip") == 0;
+    if (*text == 0 || *view)
+        return true;
+    if (strncmp(text, named, len) != 0)
+        return false;
+    number = strtol(text + len, &end, 10);
+    *view = (int)number;
+    return end != text + len && *end == 0 && number >= 0 && number <= INT_MAX;
+}
+
 static bool parse_record(const char *text, struct request *request,
                          struct ld_err *err)
 {
@@ -67,10 +91,11 @@ static bool parse_record(const char *text, struct request *request,
     errno = 0;
     request->record = true;
     request->image_id = strtoll(text, &end, 10);
-    request->flipped = strcmp(end, ":flip") == 0;
-    return (end != text && errno == 0 && (*end == 0 || request->flipped)) ||
+    return (end != text && errno == 0 && parse_view(end, &request->view)) ||
            ld_fail(err, LD_ERR_USAGE,
-                   "--record %s: expected an image's id, or ID:flip", text);
+                   "--record %s: expected an image's id, ID:flip or "
+                   "ID:view=NUMBER",
+                   text);
 }
 
 enum { OPT_JSON = 256, OPT_VERIFY, OPT_RECORD, OPT_HELP, OPT_VERSION };
@@ -262,7 +287,7 @@ static int find_view(const struct ld_shard *shard,
     for (int i = 0; i < ld_shard_count(shard); i++) {
         ld_shard_entry(shard, i, &entry);
         if (entry.image_id == request->image_id &&
-            entry.view.flipped == request->flipped)
+            entry.view.number == request->view)
             return i;
     }
     return -1;
@@ -333,9 +358,8 @@ static void finish(const struct request *request, struct answer *answer)
     if (request->json)
         printf("%s]\n", answer->n_items ? "" : "[");
     if (request->record && answer->n_items == 0 && answer->status == 0) {
-        fprintf(stderr, "ld-inspect: no %s view of image %lld found\n",
-                request->flipped ? "flipped" : "plain",
-                (long long)request->image_id);
+        fprintf(stderr, "ld-inspect: no view %d of image %lld found\n",
+                request->view, (long long)request->image_id);
         set_status(answer, EXIT_DAMAGED);
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {

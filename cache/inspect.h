@@ -17,9 +17,11 @@ struct ld_inspection {
     int64_t rows[LD_MAX_LEVELS][4];   /* by level and kind (1, 2, 3) */
     int32_t median_rows, most_rows;   /* of a view */
     struct ld_view smallest, largest; /* by area, before padding */
-    struct ld_buf ids;                /* int64_t of each view, then sorted */
-    struct ld_buf n_rows;             /* int32_t of each view, then sorted */
-    struct ld_buf skipped;            /* struct ld_inspect_skipped */
+    int32_t sides[5];      /* shorter side of a view: least, quartiles, most */
+    struct ld_buf shorter; /* int32_t of each view, then sorted */
+    struct ld_buf ids;     /* int64_t of each view, then sorted */
+    struct ld_buf n_rows;  /* int32_t of each view, then sorted */
+    struct ld_buf skipped; /* struct ld_inspect_skipped */
 };
 
 struct ld_inspect_skipped {

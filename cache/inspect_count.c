@@ -10,6 +10,7 @@ void ld_inspect_start(struct ld_inspection *sum, const char *path)
 
     *sum = (struct ld_inspection){.path = path};
     sum->ids.max = sum->n_rows.max = sum->skipped.max = most;
+    sum->shorter.max = most;
 }
 
 static int64_t area(const struct ld_view *view)
@@ -20,6 +21,7 @@ static int64_t area(const struct ld_view *view)
 static void add_view(struct ld_inspection *sum, const struct ld_record *record)
 {
     const struct ld_view *view = &record->view;
+    int32_t shorter = view->H < view->W ? view->H : view->W;
 
     if (sum->n_views == 0 || area(view) < area(&sum->smallest))
         sum->smallest = *view;
@@ -30,6 +32,7 @@ static void add_view(struct ld_inspection *sum, const struct ld_record *record)
     sum->n_empty += record->n_rows == 0;
     ld_buf_put(&sum->ids, &record->image_id, sizeof(record->image_id));
     ld_buf_put(&sum->n_rows, &record->n_rows, sizeof(record->n_rows));
+    ld_buf_put(&sum->shorter, &shorter, sizeof(shorter));
 }
 
 static void add_rows(struct ld_inspection *sum, const struct ld_record *record)
@@ -110,14 +113,18 @@ bool ld_inspect_settle(struct ld_inspection *sum, struct ld_err *err)
     size_t n = (size_t)sum->n_views;
     int64_t *ids = (int64_t *)sum->ids.data;
     int32_t *n_rows = (int32_t *)sum->n_rows.data;
+    int32_t *shorter = (int32_t *)sum->shorter.data;
 
     if (!ld_buf_ok(&sum->ids, err) || !ld_buf_ok(&sum->n_rows, err) ||
-        !ld_buf_ok(&sum->skipped, err))
+        !ld_buf_ok(&sum->skipped, err) || !ld_buf_ok(&sum->shorter, err))
         return false;
     if (n == 0)
         return true;
     qsort(ids, n, sizeof(*ids), by_id);
     qsort(n_rows, n, sizeof(*n_rows), by_count);
+    qsort(shorter, n, sizeof(*shorter), by_count);
+    for (size_t q = 0; q < 5; q++)
+        sum->sides[q] = shorter[(n - 1) * q / 4];
     for (size_t i = 0; i < n; i++)
         sum->n_images += i == 0 || ids[i] != ids[i - 1];
     sum->median_rows = n_rows[n / 2];
@@ -129,6 +136,7 @@ void ld_inspect_free(struct ld_inspection *sum)
 {
     ld_buf_free(&sum->ids);
     ld_buf_free(&sum->n_rows);
+    ld_buf_free(&sum->shorter);
     ld_buf_free(&sum->skipped);
 }
 

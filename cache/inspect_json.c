@@ -79,7 +79,11 @@ static void put_facts(struct ld_buf *out, const struct ld_shard_facts *facts)
     ld_buf_printf(out, "]");
     put_integer(out, "reg_max", facts->reg_max);
     put_integer(out, "long_edge", facts->long_edge);
-    put_integer(out, "short_edge", facts->short_edge);
+    put_text(out, "multi_scale", facts->multi_scale);
+    put_text(out, "short_edges", facts->short_edges);
+    put_integer(out, "seeded_views", facts->seeded_views);
+    put_integer(out, "view_seed", facts->view_seed);
+    put_bool(out, "view_flip", facts->view_flip);
     put_integer(out, "divisor", facts->divisor);
     put_floats(out, "mean", facts->mean, 3);
     put_floats(out, "std", facts->std, 3);
@@ -157,6 +161,10 @@ void ld_inspect_json(struct ld_buf *out, const struct ld_inspection *sum)
     put_integer(out, "most_rows", sum->most_rows);
     put_view(out, "smallest_view", &sum->smallest);
     put_view(out, "largest_view", &sum->largest);
+    put_key(out, "shorter_side");
+    for (int q = 0; q < 5; q++)
+        ld_buf_printf(out, "%s%d", q ? ", " : "[", sum->sides[q]);
+    ld_buf_printf(out, "]");
     put_sizes(out, &sum->sizes);
     put_levels(out, sum);
     put_facts(out, sum->facts);
@@ -207,6 +215,7 @@ void ld_inspect_record_json(struct ld_buf *out, const struct ld_shard *shard,
     ld_buf_printf(out, "{");
     put_text(out, "path", ld_shard_path(shard));
     put_integer(out, "image_id", record->image_id);
+    put_integer(out, "view_number", record->view.number);
     put_bool(out, "flipped", record->view.flipped);
     put_view(out, "view", &record->view);
     put_key(out, "rows");

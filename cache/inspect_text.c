@@ -94,9 +94,12 @@ static void put_levels(struct ld_buf *out, const struct ld_inspection *sum)
     if (sum->n_views > 0)
         ld_buf_printf(out,
                       "  views: %dx%d (height x width) to %dx%d, padded to "
-                      "multiples of %d\n",
+                      "multiples of %d\n"
+                      "  shorter side: %d to %d, quartiles %d, %d, %d\n",
                       sum->smallest.H, sum->smallest.W, sum->largest.H,
-                      sum->largest.W, sum->facts->divisor);
+                      sum->largest.W, sum->facts->divisor, sum->sides[0],
+                      sum->sides[4], sum->sides[1], sum->sides[2],
+                      sum->sides[3]);
 }
 
 static void put_classes(struct ld_buf *out, const struct ld_shard_facts *facts)
@@ -135,6 +138,19 @@ static void put_errors(struct ld_buf *out, const struct ld_shard_facts *facts)
                   facts->n_parts > 1 ? ", first shard" : "");
 }
 
+static void put_scheme(struct ld_buf *out, const struct ld_shard_facts *facts)
+{
+    if (facts->seeded_views > 0)
+        ld_buf_printf(
+            out, "  %-13s %d an image, drawn by seed %d: scale (%s)%s\n",
+            "views", facts->seeded_views, facts->view_seed, facts->multi_scale,
+            facts->view_flip ? " and flip" : ", never flipped");
+    else
+        ld_buf_printf(out, "  %-13s %s\n", "views",
+                      facts->view_flip ? "2 an image, plain and flipped"
+                                       : "1 an image, plain");
+}
+
 static void put_facts(struct ld_buf *out, const struct ld_shard_facts *facts)
 {
     ld_buf_printf(out, "\n  %-13s %s\n  %-13s SHA-256 %s\n", "teacher",
@@ -143,12 +159,13 @@ static void put_facts(struct ld_buf *out, const struct ld_shard_facts *facts)
                   facts->annotations_sha256);
     put_classes(out, facts);
     ld_buf_printf(out,
-                  "  %-13s into %d x %d, sides kept in ratio; mean %g %g %g, "
+                  "  %-13s into %d x %s, sides kept in ratio; mean %g %g %g, "
                   "std %g %g %g\n",
-                  "scaled", facts->long_edge, facts->short_edge,
+                  "scaled", facts->long_edge, facts->short_edges,
                   (double)facts->mean[0], (double)facts->mean[1],
                   (double)facts->mean[2], (double)facts->std[0],
                   (double)facts->std[1], (double)facts->std[2]);
+    put_scheme(out, facts);
     ld_buf_printf(out,
                   "  %-13s %s; VLR '%s', gamma %g, %s the main region; class "
                   "rows: %s\n",
@@ -232,13 +249,14 @@ void ld_inspect_record_text(struct ld_buf *out, const struct ld_shard *shard,
     const struct ld_view *view = &record->view;
     struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
     const float *logits = record->class_logits;
+    char name[32];
 
+    ld_view_name(view, facts->seeded_views > 0, name);
     ld_buf_printf(out,
                   "%s: image %" PRId64 "%s: %dx%d (height x width) on a canvas "
                   "of %dx%d, %d rows, %d with classes\n",
-                  ld_shard_path(shard), record->image_id,
-                  view->flipped ? ", flipped" : "", view->H, view->W,
-                  view->canvas_H, view->canvas_W, record->n_rows,
+                  ld_shard_path(shard), record->image_id, name, view->H,
+                  view->W, view->canvas_H, view->canvas_W, record->n_rows,
                   record->n_main);
     ld_buf_printf(out,
                   "  Each side: expected distance in pixels, entropy in bits "

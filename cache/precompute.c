@@ -25,7 +25,8 @@ struct run {
     float *planes; /* (3, canvas_H, canvas_W) of the largest view so far */
     size_t planes_size;
     struct ld_shard_facts facts;
-    char assigner[32], model_text[160], teacher_sha256[65];
+    struct ld_setup_texts texts;
+    char model_text[160], teacher_sha256[65];
     struct ld_progress progress;
     int64_t n_done, n_skipped, bytes;
 };
@@ -75,7 +76,7 @@ static bool choose_samples(struct run *run, struct ld_err *err)
                        "%s: no image with an object to train on",
                        run->config->data.train);
 
-    run->views_per_image = run->config->view_flip ? 2 : 1;
+    run->views_per_image = ld_views_per_image(&run->config->views);
     run->n_parts =
         (run->n_samples - 1) / run->config->cache.images_per_shard + 1;
     return true;
@@ -84,12 +85,14 @@ static bool choose_samples(struct run *run, struct ld_err *err)
 static bool open_run(struct run *run, const struct ld_precompute *job,
                      struct ld_err *err)
 {
+    if (!ld_views_check(&run->config->views, true, err))
+        return false;
     run->set = ld_setup_dataset(run->config, LD_SPLIT_TRAIN, err);
     if (!run->set || !choose_samples(run, err) ||
         !open_teacher(run, job->teacher, err) || !ld_folder_make(run->out, err))
         return false;
 
-    run->facts = ld_setup_facts(run->config, run->set, run->assigner);
+    run->facts = ld_setup_facts(run->config, run->set, &run->texts);
     run->facts.teacher_sha256 = run->teacher_sha256;
     run->facts.teacher_model = run->model_text;
     run->facts.n_parts = run->n_parts;
@@ -123,7 +126,7 @@ static bool view_planes(struct run *run, const struct ld_view *view,
             return false;
         run->planes_size = size;
     }
-    return ld_view_pixels(view, &run->config->view, image, run->planes,
+    return ld_view_pixels(view, &run->config->views.rules, image, run->planes,
                           view->canvas_H, view->canvas_W, &run->scratch, err);
 }
 
@@ -168,11 +171,11 @@ static bool copy_rows(struct run *run, const struct ld_assignment *assignment,
 
 static bool cache_view(struct run *run, struct ld_shard_writer *shard,
                        const struct ld_sample *sample,
-                       const struct ld_image *image, bool flipped,
+                       const struct ld_image *image, int number,
                        struct ld_err *err)
 {
-    struct ld_view view =
-        ld_view_of(&run->config->view, image->H, image->W, flipped);
+    struct ld_view view = ld_views_cached(&run->config->views, sample->id,
+                                          number, image->H, image->W);
     struct ld_record record = {.image_id = sample->id, .view = view};
     struct ld_assignment assignment;
     struct ld_teacher_rows rows;
@@ -229,10 +232,10 @@ static bool cache_image(struct run *run, struct ld_shard_writer *shard,
         run->n_skipped++;
         return ld_shard_skip(shard, sample->id, bad.text, err);
     }
-    for (int flipped = 0; ok && flipped < run->views_per_image; flipped++) {
-        ok = cache_view(run, shard, sample, &image, flipped, err) ||
+    for (int number = 0; ok && number < run->views_per_image; number++) {
+        ok = cache_view(run, shard, sample, &image, number, err) ||
              ld_fail_in(err, sample->name);
-        ld_progress_show(&run->progress, run->n_done + flipped + 1, "");
+        ld_progress_show(&run->progress, run->n_done + number + 1, "");
     }
     ld_image_free(&image);
     return ok;

@@ -17,7 +17,7 @@
 
 #include <stdbool.h>
 
-#include "formats/view.h"
+#include "formats/views.h"
 #include "kernels/base/error.h"
 #include "kernels/base/mem.h"
 #include "kernels/rules.h"
@@ -43,10 +43,9 @@ struct ld_config {
         struct ld_config_list classes; /* empty: from the data */
         int repeat;                    /* passes of the data an epoch */
     } data;
-    struct ld_view_rules view; /* view.mean and view.std: lists of three */
-    bool view_flip;            /* view.flip: also mirrored views */
-    struct ld_model model;     /* n_classes is no key: it comes from the data */
-    const char *model_init;    /* model.init: checkpoint to start from, or "" */
+    struct ld_views views;  /* view.*, cache.views, cache.view_seed */
+    struct ld_model model;  /* n_classes is no key: it comes from the data */
+    const char *model_init; /* model.init: checkpoint to start from, or "" */
     struct {
         int source; /* enum ld_teacher_source: none, cache, resident */
         const char *checkpoint;
@@ -56,6 +55,8 @@ struct ld_config {
     struct ld_loss_rules loss;
     struct {
         int batch, epochs, seed;
+        bool group_by_aspect; /* a batch holds wide images or others */
+        int base_batch;       /* images a step that lr is meant for; 0: any */
         float lr, momentum, weight_decay;
         int warmup_steps;
         float warmup_ratio;

@@ -17,6 +17,10 @@ _Static_assert(LD_DCN_NONE == 0 && LD_DCN_V1 == 1 && LD_DCN_V2 == 2,
                "model.dcn");
 _Static_assert(LD_HEAD_GFL == 0 && LD_HEAD_GFLV2 == 1, "model.head");
 _Static_assert(LD_VLR_CODE == 0 && LD_VLR_DIOU == 1, "assign.vlr_mode");
+_Static_assert(LD_SCALE_NONE == 0 && LD_SCALE_RANGE == 1 &&
+                   LD_SCALE_VALUE == 2 &&
+                   sizeof(enum ld_multi_scale) == sizeof(int),
+               "view.multi_scale");
 _Static_assert(LD_BOX_GIOU == 0 && LD_BOX_CIOU == 1, "loss.box_loss");
 _Static_assert(LD_NORM_SUM == 0 && LD_NORM_PER_IMAGE == 1 &&
                    LD_NORM_AVG_FACTOR == 2,
@@ -31,9 +35,15 @@ _Static_assert(offsetof(struct ld_config, train.n_lr_steps) ==
                    offsetof(struct ld_config, train.lr_steps) +
                        LD_MAX_LR_STEPS * sizeof(int),
                "a list of numbers is followed by its length");
+_Static_assert((int)LD_MAX_SHORT_EDGES == (int)LD_MAX_LR_STEPS &&
+                   offsetof(struct ld_config, views.n_short_edges) ==
+                       offsetof(struct ld_config, views.short_edges) +
+                           LD_MAX_SHORT_EDGES * sizeof(int),
+               "and so is the other");
 
 static const char *const formats[] = {"coco", "voc", NULL};
 static const char *const divisors[] = {"32", "64", "128", NULL};
+static const char *const scales[] = {"none", "range", "value", NULL};
 static const char *const backbones[] = {"resnet", "res2net", NULL};
 static const char *const dcns[] = {"none", "v1", "v2", NULL};
 static const char *const heads[] = {"gfl", "gflv2", NULL};
@@ -73,19 +83,31 @@ const struct ld_setting ld_settings_table[] = {
     {"data.repeat", LD_SETTING_INT, AT(data.repeat), "1", 1, 10000, NULL,
      "Passes over the training images that make one epoch (VOC recipes: 3)."},
 
-    {"view.long_edge", LD_SETTING_INT, AT(view.long_edge), "1333", 32, 16384,
-     NULL, "Images are scaled to fit: longer side at most this, in pixels."},
-    {"view.short_edge", LD_SETTING_INT, AT(view.short_edge), "800", 32, 16384,
-     NULL, "Shorter side at most this, in pixels."},
-    {"view.divisor", LD_SETTING_CHOICE, AT(view.divisor), "32", 0, 0, divisors,
-     "Canvas sides are padded to multiples of this."},
-    {"view.flip", LD_SETTING_BOOL, AT(view_flip), "true", 0, 0, NULL,
+    {"view.long_edge", LD_SETTING_INT, AT(views.rules.long_edge), "1333", 32,
+     16384, NULL,
+     "Images are scaled to fit: longer side at most this, in pixels."},
+    {"view.short_edge", LD_SETTING_INT, AT(views.rules.short_edge), "800", 32,
+     16384, NULL, "Shorter side at most this, in pixels."},
+    {"view.multi_scale", LD_SETTING_ENUM, AT(views.multi_scale), "none", 0, 0,
+     scales,
+     "Scales to train at: none is view.short_edge alone; range a whole number "
+     "between the two view.short_edges, inclusive; value one of them. "
+     "Evaluation is always at view.short_edge."},
+    {"view.short_edges", LD_SETTING_INTS, AT(views.short_edges), "[]", 32,
+     16384, NULL,
+     "Short edges to train at: [480, 800] or [480, 960] in the range recipes, "
+     "[640, 800] in the value ones."},
+    {"view.divisor", LD_SETTING_CHOICE, AT(views.rules.divisor), "32", 0, 0,
+     divisors, "Canvas sides are padded to multiples of this."},
+    {"view.flip", LD_SETTING_BOOL, AT(views.flip), "true", 0, 0, NULL,
      "Train on images and their mirror images, each with probability 1/2; a "
      "cache then holds both views."},
-    {"view.mean", LD_SETTING_FLOATS, AT(view.mean), "[123.675, 116.28, 103.53]",
-     -1000, 1000, NULL, "Subtracted from red, green, blue (0 to 255)."},
-    {"view.std", LD_SETTING_FLOATS, AT(view.std), "[58.395, 57.12, 57.375]",
-     0.001, 1000, NULL, "What red, green, blue are then divided by."},
+    {"view.mean", LD_SETTING_FLOATS, AT(views.rules.mean),
+     "[123.675, 116.28, 103.53]", -1000, 1000, NULL,
+     "Subtracted from red, green, blue (0 to 255)."},
+    {"view.std", LD_SETTING_FLOATS, AT(views.rules.std),
+     "[58.395, 57.12, 57.375]", 0.001, 1000, NULL,
+     "What red, green, blue are then divided by."},
 
     {"model.backbone", LD_SETTING_ENUM, AT(model.backbone), "resnet", 0, 0,
      backbones,
@@ -194,9 +216,18 @@ const struct ld_setting ld_settings_table[] = {
      "Passes over the data."},
     {"train.seed", LD_SETTING_INT, AT(train.seed), "0", 0, 2147483647, NULL,
      "Start of every random choice: weights, order, flips."},
+    {"train.group_by_aspect", LD_SETTING_BOOL, AT(train.group_by_aspect),
+     "true", 0, 0, NULL,
+     "Each batch holds images that are wider than high, or none, so that less "
+     "of its canvas is padding."},
     {"train.lr", LD_SETTING_FLOAT, AT(train.lr), "0.00375", 0, 10, NULL,
      "Learning rate after warm-up; the published runs use 0.01 a 16 images, "
      "counted over all devices."},
+    {"train.base_batch", LD_SETTING_INT, AT(train.base_batch), "0", 0, 100000,
+     NULL,
+     "Images a step that train.lr is meant for: the rate is train.lr times "
+     "train.batch over this (the published rule: 0.01 for 16). 0: train.lr "
+     "as it stands."},
     {"train.momentum", LD_SETTING_FLOAT, AT(train.momentum), "0.9", 0, 1, NULL,
      "Momentum of SGD."},
     {"train.weight_decay", LD_SETTING_FLOAT, AT(train.weight_decay), "0.0001",
@@ -230,6 +261,16 @@ const struct ld_setting ld_settings_table[] = {
 
     {"cache.storage", LD_SETTING_ENUM, AT(cache.storage), "fp16", 0, 0,
      storages, "Numbers in shards: fp32 is exact, fp16 half the size."},
+    {"cache.views", LD_SETTING_INT, AT(views.n_seeded), "0", 0,
+     LD_MAX_SEEDED_VIEWS, NULL,
+     "Views of each image in a cache of several scales, drawn by "
+     "cache.view_seed; that many passes over the data show each once. As many "
+     "as the run has passes is the recipe itself; 0: one scale, plain and "
+     "mirrored."},
+    {"cache.view_seed", LD_SETTING_INT, AT(views.seed), "0", 0, 2147483647,
+     NULL,
+     "Seed of those views, apart from train.seed, so that a cache serves runs "
+     "of any."},
     {"cache.images_per_shard", LD_SETTING_INT, AT(cache.images_per_shard),
      "1024", 1, 1000000, NULL,
      "Images in one shard file; an interrupted ld-cache loses at most one "

@@ -121,8 +121,9 @@ bool ld_setup_teacher(const char *path, const struct ld_dataset *set,
 
 struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
                                      const struct ld_dataset *set,
-                                     char assigner[32])
+                                     struct ld_setup_texts *texts)
 {
+    const struct ld_view_rules *view = &config->views.rules;
     struct ld_shard_facts facts = {
         .format = LD_SHARD_FORMAT,
         .program = "ld-cache " LD_VERSION,
@@ -130,10 +131,14 @@ struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
         .class_names = set->class_names,
         .n_classes = set->n_classes,
         .reg_max = config->model.reg_max,
-        .long_edge = config->view.long_edge,
-        .short_edge = config->view.short_edge,
-        .divisor = config->view.divisor,
-        .assigner = assigner,
+        .long_edge = view->long_edge,
+        .multi_scale = ld_views_scale_name(config->views.multi_scale),
+        .short_edges = texts->short_edges,
+        .seeded_views = config->views.n_seeded,
+        .view_seed = config->views.n_seeded > 0 ? config->views.seed : 0,
+        .view_flip = config->views.flip,
+        .divisor = view->divisor,
+        .assigner = texts->assigner,
         .vlr_mode = config->assign.vlr_mode == LD_VLR_CODE ? "code" : "diou",
         .vlr_gamma = config->assign.vlr_gamma,
         .vlr_exclude_main = config->assign.vlr_exclude_main,
@@ -141,8 +146,10 @@ struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
         .storage = (enum ld_storage)config->cache.storage,
     };
 
-    memcpy(facts.mean, config->view.mean, sizeof(facts.mean));
-    memcpy(facts.std, config->view.std, sizeof(facts.std));
-    snprintf(assigner, 32, "ATSS topk %d", config->assign.topk);
+    memcpy(facts.mean, view->mean, sizeof(facts.mean));
+    memcpy(facts.std, view->std, sizeof(facts.std));
+    ld_views_edges_text(&config->views, texts->short_edges);
+    snprintf(texts->assigner, sizeof(texts->assigner), "ATSS topk %d",
+             config->assign.topk);
     return facts;
 }

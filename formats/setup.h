@@ -50,8 +50,13 @@ bool ld_setup_teacher(const char *path, const struct ld_dataset *set,
                       struct ld_model *model, struct ld_arena *arena,
                       struct ld_err *err);
 
+/* Texts of facts that no config holds as such. */
+struct ld_setup_texts {
+    char assigner[32], short_edges[96];
+};
+
 /* What a cache for this run must say of itself. teacher_sha256 and the measured
  * fields are left empty. Strings are borrowed from the arguments. */
 struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
                                      const struct ld_dataset *set,
-                                     char assigner[32]);
+                                     struct ld_setup_texts *texts);

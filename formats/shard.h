@@ -6,9 +6,11 @@
  *   /rows/kind      uint8 (R)        1 main, 2 VLR, 3 both
  *   /rows/box       fp32|fp16 (R, 4, B)   box logits: left, top, right, bottom
  *   /rows/class     fp32|fp16 (M, K)      class logits of the main rows
- *   /index/...      one entry a view: image_id, height, width, canvas_height,
- *                   canvas_width, flipped, row_start, n_rows, main_start,
- *                   n_main, checksum (CRC-32 of the view's stored bytes)
+ *   /index/...      one entry a view: image_id, view (its number: 0 plain, 1
+ *                   mirrored, or of the seeded ones), height, width,
+ *                   canvas_height, canvas_width, flipped, row_start, n_rows,
+ *                   main_start, n_main, checksum (CRC-32 of the view's stored
+ *                   bytes)
  *   /index/frames   uint64 (F, 2)    address and size in the file of each
  *                   chunk of location, then kind, box, class
  *   /skipped/...    image_id, reason: images that precompute left out
@@ -42,7 +44,12 @@ struct ld_shard_facts {
     const char *annotations_sha256; /* of the data set */
     const char **class_names;
     int n_classes, reg_max;
-    int long_edge, short_edge, divisor;
+    int long_edge, divisor;
+    const char *multi_scale; /* "none", "range", "value" */
+    const char *short_edges; /* "800", "480 to 800", "640, 800" */
+    int seeded_views;        /* K views an image; 0: plain and mirrored */
+    int view_seed;           /* that drew them; 0 without */
+    bool view_flip;          /* mirrored views are there too */
     float mean[3], std[3];
     const char *assigner; /* "ATSS topk 9" */
     const char *vlr_mode; /* "code" or "diou" */
@@ -144,14 +151,15 @@ void ld_cache_close(struct ld_cache *cache); /* NULL is fine */
 const struct ld_shard_facts *ld_cache_facts(const struct ld_cache *cache);
 int ld_cache_n_shards(const struct ld_cache *cache);
 const struct ld_shard *ld_cache_shard(const struct ld_cache *cache, int index);
-/* False if the cache lacks the view. */
-bool ld_cache_find(const struct ld_cache *cache, int64_t image_id, bool flipped,
+/* False if the cache lacks the view of this number (formats/views.h). */
+bool ld_cache_find(const struct ld_cache *cache, int64_t image_id, int view,
                    const struct ld_shard **shard, int *index);
 /* True if the image was skipped by precompute. */
 bool ld_cache_skipped(const struct ld_cache *cache, int64_t image_id);
 
 /* True if `facts` fit the run's `wanted`. A text that is NULL in `wanted` fits
- * any; program, storage, the errors, part and n_parts are not compared.
+ * any; program, storage, the errors, part and n_parts are not compared, and a
+ * run that mirrors nothing takes the plain views of a cache that holds both.
  * LD_ERR_MISMATCH names `where`, the first field that differs and both
  * values. */
 bool ld_shard_facts_match(const struct ld_shard_facts *facts,

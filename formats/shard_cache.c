@@ -9,10 +9,10 @@
 #include "formats/file.h"
 #include "formats/shard.h"
 
-/* Where a view is. Sorted by image and flip, so that a bisection finds it. */
+/* Where a view is. Sorted by image and number, so that a bisection finds it. */
 struct place {
     int64_t image_id;
-    int32_t flipped, shard, index;
+    int32_t view, shard, index;
 };
 
 struct ld_cache {
@@ -149,7 +149,7 @@ static int by_place(const void *a, const void *b)
 
     if (p->image_id != q->image_id)
         return p->image_id < q->image_id ? -1 : 1;
-    return p->flipped - q->flipped;
+    return p->view - q->view;
 }
 
 static int by_id(const void *a, const void *b)
@@ -167,7 +167,7 @@ static void add_shard(struct ld_cache *cache, int s)
     for (int i = 0; i < ld_shard_count(shard); i++) {
         ld_shard_entry(shard, i, &entry);
         cache->places[cache->n_places++] =
-            (struct place){entry.image_id, entry.view.flipped, s, i};
+            (struct place){entry.image_id, entry.view.number, s, i};
     }
     for (int i = 0; i < ld_shard_n_skipped(shard); i++)
         cache->skipped[cache->n_skipped++] = ld_shard_skipped(shard, i, NULL);
@@ -180,10 +180,9 @@ static bool no_view_twice(const struct ld_cache *cache, struct ld_err *err)
 
         if (by_place(p, q) == 0)
             return ld_fail(err, LD_ERR_MISMATCH,
-                           "%s: image %" PRId64 "%s is in %s too",
-                           ld_shard_path(cache->shards[p->shard]), p->image_id,
-                           p->flipped ? ", flipped," : "",
-                           ld_shard_path(cache->shards[q->shard]));
+                           "%s: view %d of image %" PRId64 " is in %s too",
+                           ld_shard_path(cache->shards[p->shard]), p->view,
+                           p->image_id, ld_shard_path(cache->shards[q->shard]));
     }
     return true;
 }
@@ -249,10 +248,10 @@ const struct ld_shard *ld_cache_shard(const struct ld_cache *cache, int index)
     return cache->shards[index];
 }
 
-bool ld_cache_find(const struct ld_cache *cache, int64_t image_id, bool flipped,
+bool ld_cache_find(const struct ld_cache *cache, int64_t image_id, int view,
                    const struct ld_shard **shard, int *index)
 {
-    struct place wanted = {.image_id = image_id, .flipped = flipped};
+    struct place wanted = {.image_id = image_id, .view = view};
     const struct place *found = bsearch(&wanted, cache->places, cache->n_places,
                                         sizeof(*cache->places), by_place);
 

@@ -18,7 +18,11 @@ static const struct ld_field fact_fields[] = {
     {FACT(annotations_sha256, 's', 1)},
     {FACT(reg_max, 'i', 1)},
     {FACT(long_edge, 'i', 1)},
-    {FACT(short_edge, 'i', 1)},
+    {FACT(multi_scale, 's', 1)},
+    {FACT(short_edges, 's', 1)},
+    {FACT(seeded_views, 'i', 1)},
+    {FACT(view_seed, 'i', 1)},
+    {FACT(view_flip, 'B', 1)},
     {FACT(divisor, 'i', 1)},
     {FACT(mean, 'f', 3)},
     {FACT(std, 'f', 3)},
@@ -137,11 +141,14 @@ bool ld_facts_copy(struct ld_shard_facts *out,
 
 /* ---- what a run compares ---- */
 
-/* Says how a cache was made, not what it holds. */
-static bool is_compared(const char *name)
+/* Not compared is what says how a cache was made, not what it holds; and that
+ * it has mirrored views that the run never asks for. */
+static bool is_compared(const char *name, const struct ld_shard_facts *wanted)
 {
     static const char *const others[] = {"program", "part", "n_parts"};
 
+    if (strcmp(name, "view_flip") == 0)
+        return wanted->seeded_views > 0 || wanted->view_flip;
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (strcmp(name, others[i]) == 0)
             return false;
@@ -219,7 +226,7 @@ bool ld_shard_facts_match(const struct ld_shard_facts *facts,
         const unsigned char *a = (const unsigned char *)facts + field->offset;
         const unsigned char *b = (const unsigned char *)wanted + field->offset;
 
-        if (!is_compared(field->name))
+        if (!is_compared(field->name, wanted))
             continue;
         if (field->letter == 's') {
             const char *has = *(char *const *)a, *want = *(char *const *)b;

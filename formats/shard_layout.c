@@ -98,12 +98,12 @@ static size_t size_of(char letter)
     letter, #name, offsetof(struct ld_shard_entry, name), 1
 
 static const struct ld_field entry_fields[] = {
-    {ENTRY(image_id, 'q')},     {ENTRY(height, 'i')},
-    {ENTRY(width, 'i')},        {ENTRY(canvas_height, 'i')},
-    {ENTRY(canvas_width, 'i')}, {ENTRY(flipped, 'B')},
-    {ENTRY(row_start, 'q')},    {ENTRY(n_rows, 'i')},
-    {ENTRY(main_start, 'q')},   {ENTRY(n_main, 'i')},
-    {ENTRY(checksum, 'I')},
+    {ENTRY(image_id, 'q')},      {ENTRY(view, 'i')},
+    {ENTRY(height, 'i')},        {ENTRY(width, 'i')},
+    {ENTRY(canvas_height, 'i')}, {ENTRY(canvas_width, 'i')},
+    {ENTRY(flipped, 'B')},       {ENTRY(row_start, 'q')},
+    {ENTRY(n_rows, 'i')},        {ENTRY(main_start, 'q')},
+    {ENTRY(n_main, 'i')},        {ENTRY(checksum, 'I')},
 };
 
 enum { N_ENTRY_FIELDS = sizeof(entry_fields) / sizeof(entry_fields[0]) };

@@ -57,7 +57,7 @@ hid_t ld_field_type(char letter); /* of a number; HDF5's own, not to close */
 /* One entry of /index. */
 struct ld_shard_entry {
     int64_t image_id;
-    int32_t height, width, canvas_height, canvas_width;
+    int32_t view, height, width, canvas_height, canvas_width;
     uint8_t flipped;
     int64_t row_start, main_start; /* in the columns */
     int32_t n_rows, n_main;

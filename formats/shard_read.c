@@ -48,7 +48,8 @@ static bool read_facts(struct ld_shard *shard, hid_t file, struct ld_err *err)
                        shard->path, facts->format, LD_SHARD_FORMAT);
     if (facts->n_classes < 1 || facts->n_classes > MAX_CLASSES ||
         facts->reg_max < 1 || facts->reg_max > MAX_REG_MAX ||
-        facts->n_parts < 1 || facts->part < 0 || facts->part >= facts->n_parts)
+        facts->seeded_views < 0 || facts->n_parts < 1 || facts->part < 0 ||
+        facts->part >= facts->n_parts)
         return bad(shard, err, "its attributes are out of range");
     return true;
 }
@@ -56,6 +57,15 @@ static bool read_facts(struct ld_shard *shard, hid_t file, struct ld_err *err)
 static bool is_side(int32_t side)
 {
     return side >= 1 && side <= MAX_SIDE;
+}
+
+/* A number that the scheme has; without seeded views it tells the flip. */
+static bool is_view(const struct ld_shard_entry *e,
+                    const struct ld_shard_facts *facts)
+{
+    if (facts->seeded_views == 0)
+        return e->view == e->flipped;
+    return e->view >= 0 && e->view < facts->seeded_views;
 }
 
 /* Records stand end to end, on canvases a grid exists for. */
@@ -88,7 +98,8 @@ static bool read_entries(struct ld_shard *shard, hid_t file,
     if (index >= 0)
         H5Gclose(index);
     for (int i = 0; ok && i < shard->n_views; i++) {
-        ok = entry_follows(&shard->entries[i], row, main_row);
+        ok = entry_follows(&shard->entries[i], row, main_row) &&
+             is_view(&shard->entries[i], &shard->facts);
         row += shard->entries[i].n_rows;
         main_row += shard->entries[i].n_main;
     }
@@ -221,7 +232,8 @@ void ld_shard_entry(const struct ld_shard *shard, int index,
                  .W = e->width,
                  .canvas_H = e->canvas_height,
                  .canvas_W = e->canvas_width,
-                 .flipped = e->flipped},
+                 .flipped = e->flipped,
+                 .number = e->view},
         .n_rows = e->n_rows,
         .n_main = e->n_main,
     };
@@ -364,7 +376,7 @@ static bool read_record(struct reading *r, struct ld_record *out,
                         bool how(struct reading *, struct ld_record *))
 {
     const struct ld_shard *shard = r->shard;
-    char place[4200];
+    char place[4200], name[32];
     bool ok;
 
     ld_shard_entry(shard, (int)(r->entry - shard->entries), out);
@@ -376,8 +388,9 @@ static bool read_record(struct reading *r, struct ld_record *out,
     ld_columns_scratch_free(&r->scratch);
     if (ok)
         return true;
+    ld_view_name(&out->view, shard->facts.seeded_views > 0, name);
     snprintf(place, sizeof(place), "%s: image %" PRId64 "%s", shard->path,
-             out->image_id, out->view.flipped ? ", flipped" : "");
+             out->image_id, name);
     return ld_fail_in(r->err, place);
 }
 

@@ -159,13 +159,14 @@ static bool check_finite(const struct ld_shard_writer *w,
     size_t n = (size_t)record->n_rows * w->columns.is[LD_COLUMN_BOX].row_items;
     size_t m =
         (size_t)record->n_main * w->columns.is[LD_COLUMN_CLASS].row_items;
+    char name[32];
 
+    ld_view_name(&record->view, w->facts.seeded_views > 0, name);
     return (all_finite(record->box_logits, n) &&
             all_finite(record->class_logits, m)) ||
            ld_fail(err, LD_ERR_NUMBER,
                    "image %lld%s: the teacher's logits are not finite",
-                   (long long)record->image_id,
-                   record->view.flipped ? ", flipped" : "");
+                   (long long)record->image_id, name);
 }
 
 bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
@@ -174,6 +175,7 @@ bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
     const struct ld_view *view = &record->view;
     struct ld_shard_entry entry = {
         .image_id = record->image_id,
+        .view = view->number,
         .height = view->H,
         .width = view->W,
         .canvas_height = view->canvas_H,

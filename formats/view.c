@@ -1,6 +1,7 @@
 #include "formats/view.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* OpenCV's bilinear scaling of 8-bit images (imgproc/resize.cpp, INTER_LINEAR):
@@ -41,13 +42,22 @@ struct ld_view ld_view_of(const struct ld_view_rules *rules, int H, int W,
     double by_long = (double)rules->long_edge / (H > W ? H : W);
     double by_short = (double)rules->short_edge / (H > W ? W : H);
     double scale = by_long < by_short ? by_long : by_short;
-    struct ld_view view = {.flipped = flipped};
+    struct ld_view view = {.flipped = flipped, .number = flipped};
 
     view.H = at_least_one(H * scale + 0.5);
     view.W = at_least_one(W * scale + 0.5);
     view.canvas_H = padded(view.H, rules->divisor);
     view.canvas_W = padded(view.W, rules->divisor);
     return view;
+}
+
+void ld_view_name(const struct ld_view *view, bool seeded, char out[32])
+{
+    char number[24] = "";
+
+    if (seeded)
+        snprintf(number, sizeof(number), ", view %d", view->number);
+    snprintf(out, 32, "%s%s", number, view->flipped ? ", flipped" : "");
 }
 
 void ld_view_scale(const struct ld_view *view, int image_H, int image_W,

@@ -99,7 +99,7 @@ static bool make_image(struct bench *b, struct ld_batch_image *image, int size,
         boxes[i] = (struct ld_box){x, y, x + side, y + side};
         labels[i] = (int32_t)ld_rng_below(rng, K);
     }
-    image->view = (struct ld_view){size, size, size, size, false};
+    image->view = (struct ld_view){size, size, size, size, false, 0};
     image->boxes = boxes;
     image->labels = labels;
     image->n_boxes = N_BOXES;

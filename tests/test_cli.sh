@@ -81,6 +81,42 @@ runs "a run starts from another's weights" "$distill" train tiny.yaml --out star
 [ "$(wc -l <a.json)" -gt 20 ]
 ok "its teacher finds something to compare" $?
 same "and, at rate 0, ends with them" a.json b.json
+# ---- several scales, from a cache of seeded views ----
+# Two passes an epoch and three views: the third epoch shows some views again.
+set -- --set view.multi_scale=range --set 'view.short_edges=[40, 64]' --set cache.views=3 --set train.epochs=3 \
+    --set data.repeat=2 --set train.eval_every=0
+runs "seeded views are cached" "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out seeded "$@"
+"$inspect" seeded >a.txt
+grep -q "48 views" a.txt && grep -q "3 an image, drawn by seed 0: scale (range) and flip" a.txt
+ok "and counted" $?
+runs "a record of them is shown" "$inspect" --record 1:view=2 seeded
+grep -q "view 2" out.txt
+ok "by its number" $?
+runs "a student is distilled from them" "$distill" train tiny.yaml --cache seeded --out seeded-run "$@"
+runs "and by a resident teacher" "$distill" train tiny.yaml --out seeded-resident "$@" \
+    --set teacher.source=resident --set teacher.checkpoint=teacher/latest.h5
+sed 's/, "steps_per_s.*//' seeded-run/log.jsonl >a.txt
+sed 's/, "steps_per_s.*//' seeded-resident/log.jsonl >b.txt
+same "both see the same losses at every step, at all scales" a.txt b.txt
+runs "without a cache scales are drawn afresh" "$distill" train tiny.yaml --out afresh "$@" --set cache.views=0 \
+    --set train.epochs=1
+refuses "but not with one" "cache.views: not set" "$distill" train tiny.yaml --cache seeded --out bad "$@" \
+    --set cache.views=0
+refuses "a cache of other scales" "short_edges is 40 to 64, expected 48 to 64" "$distill" train tiny.yaml \
+    --cache seeded --out bad "$@" --set 'view.short_edges=[48, 64]'
+refuses "a cache of other views" "view_seed is 0, expected 1" "$distill" train tiny.yaml \
+    --cache seeded --out bad "$@" --set cache.view_seed=1
+set --
+
+# ---- a teacher of the student's own kind: self-distillation ----
+# They begin equal, so LD is 0; it grows as the student moves and the teacher does not.
+runs "a student learns from itself as it was" "$distill" train tiny.yaml --out self \
+    --set model.init=teacher/latest.h5 --set model.norm_eval=true --set train.warmup_steps=0 --set train.epochs=1 \
+    --set teacher.source=resident --set teacher.checkpoint=teacher/latest.h5
+sed 's/.*"loss_ld": \([-0-9.e]*\),.*/\1/' self/log.jsonl | grep -v AP |
+    awk 'NR == 1 { first = $1 } { last = $1 } END { exit !(NR == 4 && first == 0 && last > 1e-6) }'
+ok "which does not move with it" $?
+
 runs "it is evaluated" "$distill" eval student/latest.h5 --json results.json
 runs "detections are drawn" "$distill" detect shapes/images/val_000001.jpg --checkpoint student/latest.h5 --out drawn
 [ -s drawn/val_000001.png ]

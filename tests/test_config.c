@@ -61,10 +61,11 @@ START_TEST(defaults_are_the_papers_r18_1x_run)
     ck_assert_int_eq(c.data.format, LD_DATASET_COCO);
     ck_assert_str_eq(c.data.train, "");
     ck_assert_int_eq(c.data.classes.n, 0);
-    ck_assert_int_eq(c.view.long_edge, 1333);
-    ck_assert_int_eq(c.view.short_edge, 800);
-    ck_assert(c.view_flip);
-    ck_assert(c.view.mean[1] == 116.28f && c.view.std[2] == 57.375f);
+    ck_assert_int_eq(c.views.rules.long_edge, 1333);
+    ck_assert_int_eq(c.views.rules.short_edge, 800);
+    ck_assert(c.views.flip);
+    ck_assert(c.views.rules.mean[1] == 116.28f &&
+              c.views.rules.std[2] == 57.375f);
     ck_assert_int_eq(c.model.depth, 18);
     ck_assert_int_eq(c.model.width, 64);
     ck_assert_int_eq(c.model.reg_max, 16);
@@ -115,7 +116,7 @@ START_TEST(every_kind_of_setting_is_read)
     ck_assert_int_eq(c.model.depth, 101);
     ck_assert(!c.model.norm_eval);
     ck_assert_int_eq(c.teacher.source, LD_TEACHER_RESIDENT);
-    ck_assert(c.view.mean[1] == 2.5f && c.view.mean[2] == -30);
+    ck_assert(c.views.rules.mean[1] == 2.5f && c.views.rules.mean[2] == -30);
     ck_assert(c.loss.ld == 1.5f && c.train.lr == 1e-4f);
     ck_assert_int_eq(c.train.n_lr_steps, 0);
     ck_assert_int_eq(c.assign.vlr_mode, LD_VLR_DIOU);
@@ -201,7 +202,7 @@ START_TEST(a_config_survives_its_own_text)
                   err.text);
     ck_assert_str_eq(text_of(&a), text_of(&b));
     ck_assert(a.train.lr == b.train.lr);
-    ck_assert(memcmp(&a.view, &b.view, sizeof(a.view)) == 0);
+    ck_assert(memcmp(&a.views, &b.views, sizeof(a.views)) == 0);
     ck_assert_str_eq(b.data.classes.items[4], "~");
     ck_assert_str_eq(b.data.classes.items[9], "日本");
     ck_assert_str_eq(a.data.train, b.data.train);

@@ -119,7 +119,7 @@ START_TEST(json_is_an_array_of_an_element_a_path)
     assert_holds(out, "\"path\": \"a.h5\", \"whole\": true, \"views\": 6");
     ck_assert_int_eq(run("--json --record 2:flip a.h5 b.h5", out), 0);
     ck_assert_int_eq(count_elements(out), 1);
-    assert_holds(out, "\"image_id\": 2, \"flipped\": true");
+    assert_holds(out, "\"image_id\": 2, \"view_number\": 1, \"flipped\": true");
     assert_holds(out, "\"class_logits\": [");
 }
 END_TEST
@@ -138,7 +138,7 @@ START_TEST(a_record_is_shown_row_by_row)
     ck_assert_int_eq(n_lines, 3 + 40);
 
     ck_assert_int_eq(run("--record 4:flip a.h5", out), 1);
-    assert_holds(out, "ld-inspect: no flipped view of image 4 found");
+    assert_holds(out, "ld-inspect: no view 1 of image 4 found");
 }
 END_TEST
 
@@ -183,8 +183,8 @@ START_TEST(wrong_usage_is_one_line_and_status_2)
     ck_assert_int_eq(run("", out), 2);
     assert_holds(out, "expected a shard or a folder");
     ck_assert_int_eq(run("--record 1x a.h5", out), 2);
-    ck_assert_str_eq(out, "ld-inspect: --record 1x: expected an image's id, or "
-                          "ID:flip\n");
+    ck_assert_str_eq(out, "ld-inspect: --record 1x: expected an image's id, "
+                          "ID:flip or ID:view=NUMBER\n");
     ck_assert_int_eq(run("--record 1 --verify a.h5", out), 2);
     ck_assert_int_eq(run("--wrong a.h5", out), 2);
     ck_assert_int_eq(run("none.h5", out), 3);

@@ -24,7 +24,8 @@ static void make_data(void)
 
     ck_assert_ptr_nonnull(mkdtemp(folder));
     for (int i = 0; i < N_IMAGES; i++) {
-        struct ld_image image = {pixels, 40, 48 + i};
+        int W = i % 3 == 1 ? 30 : 48 + i; /* two are higher than wide */
+        struct ld_image image = {pixels, 40, W};
 
         memset(pixels, 20 * i, sizeof(pixels));
         snprintf(names[i], sizeof(names[i]), "%d.png", i);
@@ -33,7 +34,7 @@ static void make_data(void)
         samples[i] = (struct ld_sample){.id = 100 + i,
                                         .name = names[i],
                                         .H = 40,
-                                        .W = 48 + i,
+                                        .W = W,
                                         .first_object = i,
                                         .n_objects = 1,
                                         .trained = true};
@@ -62,13 +63,14 @@ static struct ld_loader_plan plan_with(int n_threads)
 {
     return (struct ld_loader_plan){
         .set = &set,
-        .view = {64, 64, 32, {120, 120, 120}, {60, 60, 60}},
+        .views = {.rules = {64, 64, 32, {120, 120, 120}, {60, 60, 60}},
+                  .flip = true},
         .assign = {9, LD_VLR_CODE, 0.25F, false},
         .batch = BATCH,
         .repeat = 1,
         .n_threads = n_threads,
         .seed = 5,
-        .flip = true,
+        .group_by_aspect = true,
     };
 }
 
@@ -104,8 +106,9 @@ static void same_batches(struct ld_loader *a, struct ld_loader *b, int n)
                          0);
         for (int i = 0; i < BATCH; i++) {
             ck_assert_int_eq(p->images[i].sample->id, q->images[i].sample->id);
-            ck_assert_int_eq(p->images[i].view.flipped,
-                             q->images[i].view.flipped);
+            ck_assert_int_eq(p->images[i].view.number,
+                             q->images[i].view.number);
+            ck_assert_int_eq(p->images[i].view.H, q->images[i].view.H);
         }
     }
     ld_loader_stop(a);
@@ -128,7 +131,7 @@ START_TEST(a_start_in_mid_epoch_gives_what_a_whole_run_would)
 }
 END_TEST
 
-START_TEST(an_epoch_shows_every_image_and_wraps_to_fill_its_last_batch)
+START_TEST(an_epoch_shows_every_image_in_full_batches_of_one_group)
 {
     struct ld_loader *loader = start(2, 0, 0);
     int seen[N_IMAGES] = {0}, total = 0;
@@ -139,6 +142,9 @@ START_TEST(an_epoch_shows_every_image_and_wraps_to_fill_its_last_batch)
 
         for (int i = 0; i < BATCH; i++)
             seen[batch->images[i].sample->id - 100]++;
+        for (int i = 0; i < BATCH; i++)
+            ck_assert_int_eq(batch->images[i].sample->W == 30,
+                             batch->images[0].sample->W == 30);
     }
     for (int i = 0; i < N_IMAGES; i++) {
         ck_assert_int_ge(seen[i], 1);
@@ -146,6 +152,56 @@ START_TEST(an_epoch_shows_every_image_and_wraps_to_fill_its_last_batch)
     }
     ck_assert_int_eq(total, 8);
     ld_loader_stop(loader);
+}
+END_TEST
+
+static struct ld_loader *start_seeded(int64_t epoch, int64_t step)
+{
+    struct ld_loader_plan plan = plan_with(2);
+    struct ld_err err = {0};
+    struct ld_loader *loader;
+
+    plan.views.rules.long_edge = 96;
+    plan.views.multi_scale = LD_SCALE_RANGE;
+    plan.views.short_edges[0] = 40;
+    plan.views.short_edges[1] = 90;
+    plan.views.n_short_edges = 2;
+    plan.views.n_seeded = 3;
+    plan.repeat = 2;
+    loader = ld_loader_start(&plan, epoch, step, &err);
+    ck_assert_msg(loader != NULL, "%s", err.text);
+    return loader;
+}
+
+/* Two passes an epoch: three epochs show each of three views twice. */
+START_TEST(seeded_views_are_each_shown_equally_often)
+{
+    struct ld_loader *loader = start_seeded(0, 0);
+    int64_t steps = ld_loader_steps_per_epoch(loader);
+    int seen[N_IMAGES][3] = {{0}}, heights[N_IMAGES][3];
+
+    ck_assert_int_eq(steps, N_IMAGES); /* 10 wide places, 4 others */
+    for (int64_t i = 0; i < 3 * steps; i++) {
+        const struct ld_batch *batch = next(loader);
+
+        for (int k = 0; k < BATCH; k++) {
+            const struct ld_view *view = &batch->images[k].view;
+            int64_t image = batch->images[k].sample->id - 100;
+            int *height = &heights[image][view->number];
+
+            if (seen[image][view->number]++ == 0)
+                *height = view->H;
+            ck_assert_int_eq(view->H, *height);
+        }
+    }
+    for (int i = 0; i < N_IMAGES; i++)
+        for (int k = 0; k < 3; k++)
+            ck_assert_int_eq(seen[i][k], 2);
+    ld_loader_stop(loader);
+    loader = start_seeded(0, 0);
+    for (int64_t i = 0; i < steps + 3; i++)
+        next(loader);
+    same_batches(loader, start_seeded(1, 3), 6);
 }
 END_TEST
 
@@ -189,8 +245,8 @@ Suite *suite(void)
     tcase_add_checked_fixture(c, make_data, remove_data);
     tcase_add_test(c, batches_do_not_depend_on_the_number_of_threads);
     tcase_add_test(c, a_start_in_mid_epoch_gives_what_a_whole_run_would);
-    tcase_add_test(c,
-                   an_epoch_shows_every_image_and_wraps_to_fill_its_last_batch);
+    tcase_add_test(c, an_epoch_shows_every_image_in_full_batches_of_one_group);
+    tcase_add_test(c, seeded_views_are_each_shown_equally_often);
     tcase_add_test(c, a_missing_image_is_named);
     tcase_add_test(c, an_image_of_another_size_than_annotated_is_refused);
     suite_add_tcase(s, c);

@@ -65,12 +65,37 @@ START_TEST(rates_are_those_of_the_reference_at_every_step)
 }
 END_TEST
 
+/* The published rule: 0.01 for 16 images a step, counted over all devices; the
+ * rates of the recipes' 6, 4 and 2 images follow from it. */
+START_TEST(the_rate_is_scaled_to_the_batch_where_a_base_is_given)
+{
+    static const struct {
+        int batch;
+        double rate;
+    } recipes[] = {{16, 0.01}, {6, 0.00375}, {4, 0.0025}, {3, 0.001875}};
+    struct ld_config config = {
+        .train = {.lr = 0.01F, .warmup_steps = 0, .base_batch = 16}};
+
+    for (size_t i = 0; i < sizeof(recipes) / sizeof(recipes[0]); i++) {
+        config.train.batch = recipes[i].batch;
+        /* train.lr is a float32 */
+        ck_assert_double_eq_tol(ld_schedule_base(&config), recipes[i].rate,
+                                1e-9);
+        ck_assert_double_eq_tol(ld_schedule_rate(&config, 0, 0),
+                                recipes[i].rate, 1e-9);
+    }
+    config.train.base_batch = 0;
+    ck_assert_double_eq_tol(ld_schedule_base(&config), 0.01, 1e-9);
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("schedule");
     TCase *c = tcase_create("schedule");
 
     tcase_add_test(c, rates_are_those_of_the_reference_at_every_step);
+    tcase_add_test(c, the_rate_is_scaled_to_the_batch_where_a_base_is_given);
     suite_add_tcase(s, c);
     return s;
 }

@@ -128,7 +128,7 @@ START_TEST(a_folder_of_shards_that_do_not_belong_together_is_refused)
     assert_cache_refused(LD_ERR_MISMATCH, "part 2 of 2 is missing");
 
     write_part(&facts, 1, 1, "b.h5");
-    assert_cache_refused(LD_ERR_MISMATCH, "/a.h5: image 1 is in ");
+    assert_cache_refused(LD_ERR_MISMATCH, "/a.h5: view 0 of image 1 is in ");
 
     other = facts;
     other.teacher_sha256 = "another";

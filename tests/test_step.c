@@ -74,7 +74,7 @@ static void make_image(struct scene *s, int i)
     struct ld_batch_image *image = &s->images[i];
 
     image->view = (struct ld_view){own_H[i] - 3, own_W[i] - 5, own_H[i],
-                                   own_W[i], i == 1};
+                                   own_W[i],     i == 1,       i == 1};
     image->boxes = boxes;
     image->labels = labels;
     image->n_boxes = 2;

@@ -34,7 +34,7 @@ static float *view_planes(const struct ld_view *view,
 /* Planes of exactly the scaled size, holding 8-bit values. */
 static float *scaled_planes(const struct ld_image *image, int H, int W)
 {
-    struct ld_view view = {H, W, H, W, false};
+    struct ld_view view = {H, W, H, W, false, 0};
 
     return view_planes(&view, &plain, image, H, W);
 }
@@ -304,7 +304,7 @@ static void check_view_of_random(struct ld_rng *rng)
     int to_W = 1 + (int)ld_rng_below(rng, 90), big_H = to_H + 3;
     int big_W = to_W + 5;
     struct ld_image image = random_image(rng, H, W);
-    struct ld_view view = {to_H, to_W, to_H, to_W, true};
+    struct ld_view view = {to_H, to_W, to_H, to_W, true, 1};
     float *flipped = view_planes(&view, &plain, &image, big_H, big_W);
     float *straight = scaled_planes(&image, to_H, to_W);
     int n_wrong = 0;
@@ -358,7 +358,7 @@ START_TEST(a_view_larger_than_its_canvas_is_refused)
 {
     struct ld_rng rng = ld_rng_seed(8, 0);
     struct ld_image image = random_image(&rng, 4, 4);
-    struct ld_view view = {8, 9, 32, 32, false};
+    struct ld_view view = {8, 9, 32, 32, false, 0};
     struct ld_buf scratch = {.max = 1U << 20};
     struct ld_err err = {0};
     float planes[3 * 8 * 8];
@@ -375,7 +375,7 @@ START_TEST(scratch_memory_that_cannot_grow_is_an_error)
 {
     struct ld_rng rng = ld_rng_seed(9, 0);
     struct ld_image image = random_image(&rng, 4, 4);
-    struct ld_view view = {8, 8, 8, 8, false};
+    struct ld_view view = {8, 8, 8, 8, false, 0};
     struct ld_buf scratch = {.max = 100};
     struct ld_err err = {0};
     float planes[3 * 8 * 8];

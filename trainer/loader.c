@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "kernels/base/progress.h"
-#include "kernels/base/rng.h"
+#include "trainer/order.h"
 
 enum { MAX_THREADS = 64 };
 
@@ -25,8 +25,7 @@ struct ld_loader {
     int32_t *usable; /* (n_usable) samples that are trained on */
     int32_t n_usable;
     int64_t steps_per_epoch;
-    int32_t *order; /* (n_usable * repeat) of order_epoch */
-    int64_t order_epoch;
+    struct ld_order *order;
     struct slot *slots;
     int n_slots;
     pthread_t threads[MAX_THREADS];
@@ -85,21 +84,24 @@ static bool read_record(const struct ld_loader_plan *plan, struct slot *slot,
     const struct ld_shard *shard;
     int index;
 
-    if (!ld_cache_find(plan->cache, image->sample->id, view->flipped, &shard,
+    if (!ld_cache_find(plan->cache, image->sample->id, view->number, &shard,
                        &index))
         return ld_fail(&slot->err, LD_ERR_MISMATCH,
-                       "the cache lacks image %lld (%s), %s view",
-                       (long long)image->sample->id, image->sample->name,
-                       view->flipped ? "mirrored" : "plain");
+                       "the cache lacks view %d of image %lld (%s)",
+                       view->number, (long long)image->sample->id,
+                       image->sample->name);
     if (!ld_shard_read(shard, index, &slot->arena, &image->record, &slot->err))
         return false;
-    if (image->record.view.H != view->H || image->record.view.W != view->W)
+    if (image->record.view.H != view->H || image->record.view.W != view->W ||
+        image->record.view.flipped != view->flipped)
         return ld_fail(&slot->err, LD_ERR_MISMATCH,
-                       "image %lld (%s): the cache saw it at %d x %d pixels, "
-                       "now it is %d x %d",
-                       (long long)image->sample->id, image->sample->name,
-                       image->record.view.W, image->record.view.H, view->W,
-                       view->H);
+                       "view %d of image %lld (%s): the cache saw it at "
+                       "%d x %d pixels%s, now it is %d x %d%s",
+                       view->number, (long long)image->sample->id,
+                       image->sample->name, image->record.view.W,
+                       image->record.view.H,
+                       image->record.view.flipped ? ", flipped" : "", view->W,
+                       view->H, view->flipped ? ", flipped" : "");
     if (!same_rows(&image->assignment, &image->record))
         return ld_fail(&slot->err, LD_ERR_MISMATCH,
                        "image %lld (%s): the cache's %d rows are not the %d "
@@ -110,7 +112,8 @@ static bool read_record(const struct ld_loader_plan *plan, struct slot *slot,
 }
 
 static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
-                       struct ld_batch_image *image, bool flipped,
+                       struct ld_batch_image *image,
+                       const struct ld_views_moment *moment,
                        struct ld_image *picture)
 {
     const struct ld_sample *sample = image->sample;
@@ -126,7 +129,7 @@ static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
                        "%s: is %d x %d pixels, its annotation says %d x %d",
                        path, picture->W, picture->H, sample->W, sample->H);
 
-    image->view = ld_view_of(&plan->view, picture->H, picture->W, flipped);
+    image->view = ld_views_shown(&plan->views, moment, picture->H, picture->W);
     grid = ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W);
     return read_boxes(plan, slot, picture, image) &&
            ld_assign(&image->assignment, &grid, image->boxes, image->n_boxes,
@@ -155,25 +158,32 @@ static bool draw_pixels(const struct ld_loader_plan *plan, struct slot *slot)
 
     batch->pixels = (float *)(void *)slot->pixels.data;
     for (int i = 0; i < batch->N; i++)
-        if (!ld_view_pixels(&batch->images[i].view, &plan->view,
+        if (!ld_view_pixels(&batch->images[i].view, &plan->views.rules,
                             &slot->decoded[i], batch->pixels + (size_t)i * size,
                             batch->H, batch->W, &slot->scratch, &slot->err))
             return false;
     return true;
 }
 
-/* The sample and the flip of place `i` of a batch. */
+/* Place p of an epoch is image p % n_usable in pass p / n_usable. */
 static const struct ld_sample *sample_at(const struct ld_loader *loader,
-                                         const int32_t *places, int i,
-                                         int64_t epoch, bool *flipped)
+                                         int32_t place)
 {
-    const struct ld_loader_plan *plan = &loader->plan;
-    int32_t place = places[i];
+    int32_t i = loader->usable[place % loader->n_usable];
 
-    *flipped =
-        plan->flip &&
-        ld_rng_hash(plan->seed + 1, (uint64_t)epoch, (uint64_t)place) % 2;
-    return &plan->set->samples[loader->usable[place % loader->n_usable]];
+    return &loader->plan.set->samples[i];
+}
+
+static struct ld_views_moment moment_of(const struct ld_loader *loader,
+                                        int64_t epoch, int32_t place)
+{
+    return (struct ld_views_moment){
+        .seed = loader->plan.seed,
+        .image_id = sample_at(loader, place)->id,
+        .pass = epoch * loader->plan.repeat + place / loader->n_usable,
+        .epoch = epoch,
+        .place = place,
+    };
 }
 
 static void make_batch(const struct ld_loader *loader, struct slot *slot,
@@ -181,7 +191,7 @@ static void make_batch(const struct ld_loader *loader, struct slot *slot,
 {
     struct ld_batch *batch = &slot->batch;
     size_t N = (size_t)batch->N;
-    bool ok = true, flipped;
+    bool ok = true;
 
     batch->images =
         ld_arena_new(&slot->arena, N, sizeof(*batch->images), &slot->err);
@@ -191,9 +201,11 @@ static void make_batch(const struct ld_loader *loader, struct slot *slot,
         return;
     for (int i = 0; ok && i < batch->N; i++) {
         struct ld_batch_image *image = &batch->images[i];
+        struct ld_views_moment moment =
+            moment_of(loader, batch->epoch, places[i]);
 
-        image->sample = sample_at(loader, places, i, batch->epoch, &flipped);
-        ok = read_image(&loader->plan, slot, image, flipped, &slot->decoded[i]);
+        image->sample = sample_at(loader, places[i]);
+        ok = read_image(&loader->plan, slot, image, &moment, &slot->decoded[i]);
     }
     if (ok)
         draw_pixels(&loader->plan, slot);
@@ -202,24 +214,6 @@ static void make_batch(const struct ld_loader *loader, struct slot *slot,
 }
 
 /* ---- threads ---- */
-
-/* Places of batch `number`, wrapped at the end of the epoch so that every batch
- * is full. Called with the mutex held. */
-static void choose_places(struct ld_loader *loader, int64_t number,
-                          int32_t *places)
-{
-    int32_t n = loader->n_usable * loader->plan.repeat;
-    int64_t epoch = number / loader->steps_per_epoch;
-    int64_t first = number % loader->steps_per_epoch * loader->plan.batch;
-
-    if (epoch != loader->order_epoch) {
-        ld_rng_permutation(loader->plan.seed, (uint64_t)epoch, loader->order,
-                           n);
-        loader->order_epoch = epoch;
-    }
-    for (int i = 0; i < loader->plan.batch; i++)
-        places[i] = loader->order[(first + i) % n];
-}
 
 /* Waits for a free slot whose turn it is, and takes it. NULL: stop. */
 static struct slot *take_slot(struct ld_loader *loader, int32_t *places)
@@ -242,7 +236,11 @@ static struct slot *take_slot(struct ld_loader *loader, int32_t *places)
             .epoch = loader->next_made / loader->steps_per_epoch,
             .step_of_epoch = loader->next_made % loader->steps_per_epoch,
             .N = loader->plan.batch};
-        choose_places(loader, loader->next_made++, places);
+        loader->next_made++;
+        memcpy(places,
+               ld_order_batch(loader->order, slot->batch.epoch,
+                              slot->batch.step_of_epoch),
+               (size_t)loader->plan.batch * sizeof(*places));
     }
     pthread_mutex_unlock(&loader->mutex);
     return slot;
@@ -290,10 +288,28 @@ static bool choose_usable(struct ld_loader *loader, struct ld_err *err)
         return ld_fail(err, LD_ERR_MISMATCH,
                        "no image with an object to train on");
 
-    loader->order = ld_new((size_t)loader->n_usable * (size_t)plan->repeat,
-                           sizeof(*loader->order), err);
-    loader->steps_per_epoch =
-        ((int64_t)loader->n_usable * plan->repeat - 1) / plan->batch + 1;
+    return true;
+}
+
+/* Wide images and the others; an annotation that lacks its image's size leaves
+ * it with the others. */
+static bool make_order(struct ld_loader *loader, struct ld_err *err)
+{
+    const struct ld_loader_plan *plan = &loader->plan;
+    uint8_t *groups = ld_new((size_t)loader->n_usable, 1, err);
+
+    if (!groups)
+        return false;
+    for (int32_t i = 0; plan->group_by_aspect && i < loader->n_usable; i++) {
+        const struct ld_sample *sample = &plan->set->samples[loader->usable[i]];
+
+        groups[i] = sample->W > sample->H;
+    }
+    loader->order = ld_order_new(loader->n_usable, groups, plan->repeat,
+                                 plan->batch, plan->seed, err);
+    ld_delete(groups);
+    if (loader->order)
+        loader->steps_per_epoch = ld_order_steps(loader->order);
     return loader->order != NULL;
 }
 
@@ -327,10 +343,9 @@ struct ld_loader *ld_loader_start(const struct ld_loader_plan *plan,
     if (!loader)
         return NULL;
     loader->plan = *plan;
-    loader->order_epoch = -1;
     pthread_mutex_init(&loader->mutex, NULL);
     pthread_cond_init(&loader->changed, NULL);
-    if (!choose_usable(loader, err)) {
+    if (!choose_usable(loader, err) || !make_order(loader, err)) {
         ld_loader_stop(loader);
         return NULL;
     }
@@ -361,7 +376,7 @@ void ld_loader_stop(struct ld_loader *loader)
     pthread_cond_destroy(&loader->changed);
     pthread_mutex_destroy(&loader->mutex);
     ld_delete(loader->slots);
-    ld_delete(loader->order);
+    ld_order_free(loader->order);
     ld_delete(loader->usable);
     ld_delete(loader);
 }

@@ -7,7 +7,7 @@
 
 #include "formats/dataset.h"
 #include "formats/shard.h"
-#include "formats/view.h"
+#include "formats/views.h"
 #include "kernels/net/assign.h"
 
 struct ld_batch_image {
@@ -31,16 +31,19 @@ struct ld_batch {
 struct ld_loader_plan {
     const struct ld_dataset *set;
     const struct ld_cache *cache; /* NULL: no teacher rows */
-    struct ld_view_rules view;
+    struct ld_views views;
     struct ld_assign_rules assign;
     int batch, repeat, n_threads;
     uint64_t seed;
-    bool flip; /* half of the views, by a hash of seed, epoch and place */
+    bool group_by_aspect; /* a batch's images are all wider than high, or none
+                             is; those of unknown size count as not wide */
 };
 
 struct ld_loader;
 
-/* Starts at (epoch, step_of_epoch). Images that the cache's maker left out are
+/* The order of images is trainer/order.h's.
+ *
+ * Starts at (epoch, step_of_epoch). Images that the cache's maker left out are
  * left out here too. LD_ERR_MISMATCH if nothing is left. */
 struct ld_loader *ld_loader_start(const struct ld_loader_plan *plan,
                                   int64_t epoch, int64_t step_of_epoch,

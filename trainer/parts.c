@@ -10,6 +10,9 @@ bool ld_parts_open_data(struct ld_parts *parts, struct ld_err *err)
 {
     const struct ld_config *config = parts->config;
 
+    if (!ld_views_check(&config->views,
+                        config->teacher.source == LD_TEACHER_CACHE, err))
+        return false;
     parts->train = ld_setup_dataset(config, LD_SPLIT_TRAIN, err);
     if (!parts->train)
         return false;
@@ -56,9 +59,9 @@ bool ld_parts_open_student(struct ld_parts *parts, struct ld_err *err)
 static bool open_cache(struct ld_parts *parts, struct ld_err *err)
 {
     const struct ld_config *config = parts->config;
-    char assigner[32], sha256[65];
-    struct ld_shard_facts wanted =
-        ld_setup_facts(config, parts->train, assigner);
+    struct ld_setup_texts texts;
+    char sha256[65];
+    struct ld_shard_facts wanted = ld_setup_facts(config, parts->train, &texts);
 
     if (!config->teacher.cache[0])
         return ld_fail(err, LD_ERR_USAGE,
@@ -114,13 +117,13 @@ bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
     struct ld_loader_plan plan = {
         .set = parts->train,
         .cache = parts->cache,
-        .view = config->view,
+        .views = config->views,
         .assign = config->assign,
         .batch = config->train.batch,
         .repeat = config->data.repeat,
         .n_threads = config->train.loader_threads,
         .seed = (uint64_t)config->train.seed,
-        .flip = config->view_flip,
+        .group_by_aspect = config->train.group_by_aspect,
     };
 
     parts->loader =

@@ -86,6 +86,16 @@ bool ld_save(const struct ld_saver *saver, const struct ld_place *place,
            (!whole || link_latest(saver->out, path, err));
 }
 
+static bool same_views(const struct ld_views *now, const struct ld_views *then)
+{
+    char a[96], b[96];
+
+    ld_views_edges_text(now, a);
+    ld_views_edges_text(then, b);
+    return memcmp(&now->rules, &then->rules, sizeof(now->rules)) == 0 &&
+           now->multi_scale == then->multi_scale && strcmp(a, b) == 0;
+}
+
 /* What must not change when a run goes on, or its result would be of neither
  * config. Epochs may be added. */
 static bool same_run(const struct ld_config *now, const struct ld_config *then,
@@ -99,11 +109,17 @@ static bool same_run(const struct ld_config *now, const struct ld_config *then,
         key = "train.batch";
     else if (now->data.repeat != then->data.repeat)
         key = "data.repeat";
-    else if (now->view_flip != then->view_flip)
+    else if (now->train.group_by_aspect != then->train.group_by_aspect)
+        key = "train.group_by_aspect";
+    else if (now->views.flip != then->views.flip)
         key = "view.flip";
+    else if (now->views.n_seeded != then->views.n_seeded)
+        key = "cache.views";
+    else if (now->views.seed != then->views.seed)
+        key = "cache.view_seed";
     else if (now->teacher.source != then->teacher.source)
         key = "teacher.source";
-    else if (memcmp(&now->view, &then->view, sizeof(now->view)) != 0)
+    else if (!same_views(&now->views, &then->views))
         key = "view.*";
     return !key || ld_fail(err, LD_ERR_MISMATCH,
                            "%s: was trained with another %s: resume with the "

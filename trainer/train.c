@@ -52,14 +52,26 @@ static bool open_log(struct run *run, struct ld_err *err)
     return run->log != NULL;
 }
 
+static void tell_rate(const struct ld_config *config)
+{
+    fprintf(stderr, "ld-distill: learning rate %.6g at %d images a step",
+            ld_schedule_base(config), config->train.batch);
+    if (config->train.base_batch > 0)
+        fprintf(stderr, " (%.6g at %d)", (double)config->train.lr,
+                config->train.base_batch);
+    fputc('\n', stderr);
+}
+
 static bool open_run(struct run *run, bool resume, struct ld_err *err)
 {
     struct ld_parts *parts = &run->parts;
 
-    return ld_parts_open_data(parts, err) &&
-           ld_parts_open_student(parts, err) &&
-           ld_parts_open_teacher(parts, err) && open_place(run, resume, err) &&
-           ld_parts_start(parts, &run->place, err) && open_log(run, err);
+    if (!ld_parts_open_data(parts, err) || !ld_parts_open_student(parts, err) ||
+        !ld_parts_open_teacher(parts, err) || !open_place(run, resume, err) ||
+        !ld_parts_start(parts, &run->place, err) || !open_log(run, err))
+        return false;
+    tell_rate(run->parts.config);
+    return true;
 }
 
 static bool close_run(struct run *run, struct ld_err *err)
