@@ -19,8 +19,8 @@ static bool run_net(const struct ld_evaluation *e, const struct ld_view *view,
     float *planes = ld_arena_new(arena, size, sizeof(float), err);
 
     if (!planes ||
-        !ld_view_pixels(view, &e->config->views.rules, image, planes, view->canvas_H,
-                        view->canvas_W, scratch, err) ||
+        !ld_view_pixels(view, &e->config->views.rules, image, planes,
+                        view->canvas_H, view->canvas_W, scratch, err) ||
         !ld_net_resize(e->net, 1, view->canvas_H, view->canvas_W, err))
         return false;
     dev->ops->upload(dev, ld_net_input(e->net), planes, size * sizeof(float));
@@ -44,7 +44,8 @@ bool ld_evaluate_image(const struct ld_evaluation *e,
                        struct ld_arena *arena, struct ld_detections *out,
                        struct ld_err *err)
 {
-    struct ld_view view = ld_view_of(&e->config->views.rules, image->H, image->W, 0);
+    struct ld_view view =
+        ld_view_of(&e->config->views.rules, image->H, image->W, 0);
     const struct ld_model *model = ld_net_model(e->net);
     struct ld_detect_input in = {.K = model->n_classes,
                                  .B = model->reg_max + 1,

@@ -163,7 +163,7 @@ static void put_config(struct ld_buf *out, const struct ld_export *in)
     put_neck(out, &in->model);
     put_head(out, in);
     put_rules(out, &in->config);
-    put_pipeline(out, &in->config.view);
+    put_pipeline(out, &in->config.views.rules);
     ld_buf_put(out, "", 1);
 }
 
