@@ -224,8 +224,8 @@ void ld_inspect_record_json(struct ld_buf *out, const struct ld_shard *shard,
         ld_buf_printf(out, i ? ", {" : "{");
         put_row(out, facts, &grid, record, i);
         if (facts->all_classes || (record->kind[i] & LD_SHARD_MAIN)) {
-            put_floats(out, "class_logits", logits, facts->n_classes);
-            logits += facts->n_classes;
+            put_floats(out, "class_logits", logits, facts->n_logits);
+            logits += facts->n_logits;
         }
         ld_buf_printf(out, "}");
     }

@@ -271,7 +271,7 @@ void ld_inspect_record_text(struct ld_buf *out, const struct ld_shard *shard,
         put_record_row(out, facts, &grid, record, i);
         if (facts->all_classes || (record->kind[i] & LD_SHARD_MAIN)) {
             put_best(out, logits, facts);
-            logits += facts->n_classes;
+            logits += facts->n_logits;
         }
         ld_buf_printf(out, "\n");
     }

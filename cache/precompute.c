@@ -95,6 +95,7 @@ static bool open_run(struct run *run, const struct ld_precompute *job,
     run->facts = ld_setup_facts(run->config, run->set, &run->texts);
     run->facts.teacher_sha256 = run->teacher_sha256;
     run->facts.teacher_model = run->model_text;
+    run->facts.n_logits = ld_model_class_logits(ld_teacher_model(run->teacher));
     run->facts.n_parts = run->n_parts;
     return true;
 }
@@ -192,6 +193,7 @@ static bool cache_view(struct run *run, struct ld_shard_writer *shard,
     record.n_main = rows.n_main;
     record.box_logits = rows.box_logits;
     record.class_logits = rows.class_logits;
+    record.n_logits = rows.n_logits;
     return ld_shard_append(shard, &record, err);
 }
 

@@ -81,10 +81,12 @@ void ld_setup_model_text(const struct ld_model *model, char out[160])
         snprintf(backbone, sizeof(backbone), "%s-%d",
                  model->backbone == LD_RES2NET ? "R2N" : "R", model->depth);
     snprintf(out, 160,
-             "GFL %s, width %d, FPN %d, head %d x GN %d, %d classes, "
+             "GFL %s%s, width %d, FPN %d, head %d x GN %d, %d classes%s, "
              "%d bins",
-             backbone, model->width, model->fpn_channels, model->head_convs,
-             model->gn_groups, model->n_classes, model->reg_max + 1);
+             model->head == LD_HEAD_GFLV2 ? "V2 " : "", backbone, model->width,
+             model->fpn_channels, model->head_convs, model->gn_groups,
+             model->n_classes, model->background_logit ? " + background" : "",
+             model->reg_max + 1);
 }
 
 bool ld_setup_same_classes(const struct ld_checkpoint *checkpoint,

@@ -34,7 +34,8 @@ bool ld_setup_model(const struct ld_checkpoint *checkpoint, const char *path,
                     struct ld_model *model, struct ld_config *config,
                     struct ld_arena *arena, struct ld_err *err);
 
-/* "GFL R-101, width 64, FPN 256, head 4x GN 32, 80 classes, 17 bins". */
+/* "GFL R-101" or "GFL V2 R-101", ", width 64, FPN 256, head 4x GN 32, 80
+ * classes, 17 bins". */
 void ld_setup_model_text(const struct ld_model *model, char out[160]);
 
 /* True if a checkpoint's classes are those of the data set, in order.
@@ -55,8 +56,9 @@ struct ld_setup_texts {
     char assigner[32], short_edges[96];
 };
 
-/* What a cache for this run must say of itself. teacher_sha256 and the measured
- * fields are left empty. Strings are borrowed from the arguments. */
+/* What a cache for this run must say of itself. What is the teacher's (its
+ * SHA-256, model, logits) and the measured fields are left empty. Strings are
+ * borrowed from the arguments. */
 struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
                                      const struct ld_dataset *set,
                                      struct ld_setup_texts *texts);

@@ -5,7 +5,8 @@
  *   /rows/location  int32 (R)        location on the view's own grid
  *   /rows/kind      uint8 (R)        1 main, 2 VLR, 3 both
  *   /rows/box       fp32|fp16 (R, 4, B)   box logits: left, top, right, bottom
- *   /rows/class     fp32|fp16 (M, K)      class logits of the main rows
+ *   /rows/class     fp32|fp16 (M, K)      class logits of the main rows; then
+ *                   the background's, if the teacher has one: (M, K + 1)
  *   /index/...      one entry a view: image_id, view (its number: 0 plain, 1
  *                   mirrored, or of the seeded ones), height, width,
  *                   canvas_height, canvas_width, flipped, row_start, n_rows,
@@ -44,6 +45,7 @@ struct ld_shard_facts {
     const char *annotations_sha256; /* of the data set */
     const char **class_names;
     int n_classes, reg_max;
+    int n_logits; /* of a class row: n_classes, or one more */
     int long_edge, divisor;
     const char *multi_scale; /* "none", "range", "value" */
     const char *short_edges; /* "800", "480 to 800", "640, 800" */
@@ -72,7 +74,8 @@ struct ld_record {
     const int32_t *location;   /* (n_rows) rising */
     const uint8_t *kind;       /* (n_rows) LD_SHARD_MAIN | LD_SHARD_VLR */
     const float *box_logits;   /* (n_rows, 4, B) */
-    const float *class_logits; /* (n_main, K) */
+    const float *class_logits; /* (n_main, n_logits) */
+    int n_logits;              /* as the facts say */
 };
 
 /* ---- writing ---- */

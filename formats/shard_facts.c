@@ -17,6 +17,7 @@ static const struct ld_field fact_fields[] = {
     {FACT(teacher_model, 's', 1)},
     {FACT(annotations_sha256, 's', 1)},
     {FACT(reg_max, 'i', 1)},
+    {FACT(n_logits, 'i', 1)},
     {FACT(long_edge, 'i', 1)},
     {FACT(multi_scale, 's', 1)},
     {FACT(short_edges, 's', 1)},
@@ -141,11 +142,13 @@ bool ld_facts_copy(struct ld_shard_facts *out,
 
 /* ---- what a run compares ---- */
 
-/* Not compared is what says how a cache was made, not what it holds; and that
- * it has mirrored views that the run never asks for. */
+/* Not compared is what says how a cache was made, not what it holds; that it
+ * has mirrored views that the run never asks for; and n_logits, the teacher's,
+ * of which any student uses what it has. */
 static bool is_compared(const char *name, const struct ld_shard_facts *wanted)
 {
-    static const char *const others[] = {"program", "part", "n_parts"};
+    static const char *const others[] = {"program", "part", "n_parts",
+                                         "n_logits"};
 
     if (strcmp(name, "view_flip") == 0)
         return wanted->seeded_views > 0 || wanted->view_flip;

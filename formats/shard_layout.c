@@ -25,7 +25,7 @@ void ld_columns_of(const struct ld_shard_facts *facts,
                    struct ld_column out[LD_N_COLUMNS])
 {
     size_t item = ld_codec_bytes(facts->storage);
-    unsigned B = (unsigned)facts->reg_max + 1, K = (unsigned)facts->n_classes;
+    unsigned B = (unsigned)facts->reg_max + 1, K = (unsigned)facts->n_logits;
 
     out[LD_COLUMN_LOCATION] = (struct ld_column){
         .name = "location", .item_bytes = 4, .row_items = 1, .rank = 1};

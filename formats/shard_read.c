@@ -47,9 +47,10 @@ static bool read_facts(struct ld_shard *shard, hid_t file, struct ld_err *err)
                        "%s: shard format %d, this program reads %d",
                        shard->path, facts->format, LD_SHARD_FORMAT);
     if (facts->n_classes < 1 || facts->n_classes > MAX_CLASSES ||
-        facts->reg_max < 1 || facts->reg_max > MAX_REG_MAX ||
-        facts->seeded_views < 0 || facts->n_parts < 1 || facts->part < 0 ||
-        facts->part >= facts->n_parts)
+        facts->n_logits < facts->n_classes ||
+        facts->n_logits > facts->n_classes + 1 || facts->reg_max < 1 ||
+        facts->reg_max > MAX_REG_MAX || facts->seeded_views < 0 ||
+        facts->n_parts < 1 || facts->part < 0 || facts->part >= facts->n_parts)
         return bad(shard, err, "its attributes are out of range");
     return true;
 }
@@ -236,6 +237,7 @@ void ld_shard_entry(const struct ld_shard *shard, int index,
                  .number = e->view},
         .n_rows = e->n_rows,
         .n_main = e->n_main,
+        .n_logits = shard->facts.n_logits,
     };
 }
 

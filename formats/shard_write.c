@@ -57,6 +57,8 @@ struct ld_shard_writer *ld_shard_create(const char *path,
     struct ld_shard_writer *w = ld_new(1, sizeof(*w), err);
 
     assert(facts->n_classes > 0 && facts->reg_max > 0);
+    assert(facts->n_logits == facts->n_classes ||
+           facts->n_logits == facts->n_classes + 1);
     assert(facts->part >= 0 && facts->part < facts->n_parts);
     if (!w)
         return NULL;
@@ -115,7 +117,7 @@ static bool put_logits(struct ld_shard_writer *w, enum ld_column_id id,
     const struct ld_column *is = &w->columns.is[id];
     size_t count = n_rows * is->row_items, len = count * is->item_bytes;
     bool box = id == LD_COLUMN_BOX;
-    int width = box ? w->facts.reg_max + 1 : w->facts.n_classes;
+    int width = box ? w->facts.reg_max + 1 : w->facts.n_logits;
     void *stored, *decoded;
 
     if (n_rows == 0)

@@ -2,7 +2,8 @@
  *
  *   total = QFL + 2 GIoU + 0.25 DFL + 0.25 LD + 0.25 VLR LD + 10 KD
  *
- * Sources: Li et al. 2020 (QFL, DFL), Rezatofighi et al. 2019 (GIoU), Zheng et
+ * Sources: Li et al. 2020 (QFL, DFL), Li et al. 2021 (GFL V2: QFL of a
+ * product of probabilities), Rezatofighi et al. 2019 (GIoU), Zheng et
  * al. 2022 (LD, VLR LD); normalisation as the authors' code does it. */
 #pragma once
 
@@ -16,19 +17,26 @@
  * reads: a positive (main region), a location of the VLR, or both. Rows stand
  * by rising `index`. */
 struct ld_loss_batch {
-    int N, A, K, B;
+    int N, A, B;
+    int K; /* class logits a row: the classes, and a background if the model has
+              one: to the losses a class that is nowhere */
     struct ld_grid grid;       /* of the batch's canvas */
     const float *class_logits; /* (N, A, K) the student's */
     const float *box_logits;   /* (N, A, 4, B) */
+    const float *quality;      /* (N, A) logits; scores are sigmoid(class)
+                                  sigmoid(quality). NULL: GFL V1 */
     const uint8_t *valid;      /* (N, A) 0: outside the image's own canvas */
     int n_rows;
-    const int32_t *index;       /* (n_rows) image * A + location */
-    const int32_t *label;       /* (n_rows) class of a positive, else -1 */
-    const struct ld_box *box;   /* (n_rows) pixels; of a positive */
-    const float *vlr;           /* (n_rows) VLR value, 0 outside the VLR */
-    const float *teacher_box;   /* (n_rows, 4, B) or NULL: no teacher */
-    const float *teacher_class; /* (n_rows, K) or NULL; rows of positives are
-                                   read, of the VLR too if rules.vlr_kd > 0 */
+    const int32_t *index;     /* (n_rows) image * A + location */
+    const int32_t *label;     /* (n_rows) class of a positive, else -1 */
+    const struct ld_box *box; /* (n_rows) pixels; of a positive */
+    const float *vlr;         /* (n_rows) VLR value, 0 outside the VLR */
+    const float *teacher_box; /* (n_rows, 4, B) or NULL: no teacher */
+    const float
+        *teacher_class; /* (n_rows, teacher_K) or NULL; rows of positives
+                           are read, of the VLR too if rules.vlr_kd > 0
+                         */
+    int teacher_K;      /* KD is over the first teacher_K <= K class logits */
     /* Of all images of all ranks, divided by the number of ranks: */
     double n_positive; /* sum over images of max(positives, 1); at least 1 */
     double weight_sum; /* of loss_weights' sums, plus 1e-6; set between the

@@ -95,6 +95,23 @@ struct ld_feature_rows {
     const float *teacher; /* (n, C) */
 };
 
+enum {
+    LD_QUALITY_TOP = 4,    /* largest probabilities of a side */
+    LD_QUALITY_STATS = 20, /* these and their mean, of four sides */
+    LD_QUALITY_HIDDEN = 64,
+};
+
+/* The quality of a location, read off its box distributions (Li et al. 2021,
+ * GFL V2, section 3.2): of each side's softmax the four largest, falling (of
+ * equals the lower bin first), and their mean; 20 -> 64, ReLU -> 1. */
+struct ld_quality {
+    size_t n; /* rows of all images: N A */
+    int B;    /* at least 4 */
+    const float *weight0, *bias0, *weight2, *bias2; /* (64, 20), (64); (64), 1
+                                                     */
+    float *dweight0, *dbias0, *dweight2, *dbias2;   /* added to by backward */
+};
+
 struct ld_sgd {
     float rate, momentum,
         decay; /* v = momentum v + (g + decay p); p -= rate v */
@@ -223,6 +240,13 @@ struct ld_ops {
     void (*rows_backward)(struct ld_device *dev, float *dmap,
                           const float *drows, const float *map,
                           const struct ld_rows *r);
+    /* logit (n) of each row's quality, from its box logits (n, 4, B). */
+    void (*quality_forward)(struct ld_device *dev, float *logit,
+                            const float *box_rows, const struct ld_quality *q);
+    /* d_box_rows += : the statistics pass gradients on. */
+    void (*quality_backward)(struct ld_device *dev, float *d_box_rows,
+                             const float *dlogit, const float *box_rows,
+                             const struct ld_quality *q);
     /* out[i, :] = rows[index[i], :], `width` numbers each; index on the
      * device. */
     void (*rows_gather)(struct ld_device *dev, float *out, const float *rows,
@@ -234,16 +258,18 @@ struct ld_ops {
                        struct ld_shape shape, const int32_t *place, int n);
 
     /* ---- losses: kernels/loss.h ---- */
-    /* weight[i] = max_c sigmoid(class_logits) of each positive row. Returns
-     * their sum (waits for the device). */
+    /* weight[i] = max_c sigmoid(class_logits) of each positive row, times its
+     * sigmoid(quality). Returns their sum (waits for the device). */
     double (*loss_weights)(struct ld_device *dev, float *weight,
                            const struct ld_loss_batch *batch);
     /* Values and gradients of every term in one pass over the rows;
-     * overwrites d_class_logits and d_box_logits. The terms reach the host
-     * with this call (it waits for the device). */
+     * overwrites d_class_logits, d_box_logits and d_quality (NULL as
+     * batch->quality is). The terms reach the host with this call (it waits for
+     * the device). */
     void (*loss_run)(struct ld_device *dev, struct ld_loss_terms *out,
                      float *d_class_logits, float *d_box_logits,
-                     const float *weight, const struct ld_loss_batch *batch,
+                     float *d_quality, const float *weight,
+                     const struct ld_loss_batch *batch,
                      const struct ld_loss_rules *rules);
 
     /* Feature imitation: returns the sum over places of

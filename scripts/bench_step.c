@@ -145,6 +145,7 @@ static bool add_records(struct bench *b, bool cached)
             ld_arena_new(&b->arena, n * 4 * BINS, sizeof(float), &b->err);
         r->class_logits =
             ld_arena_new(&b->arena, n * K, sizeof(float), &b->err);
+        r->n_logits = K;
         if (!r->box_logits || !r->class_logits)
             return false;
     }

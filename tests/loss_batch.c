@@ -34,7 +34,7 @@ void loss_batch_start(struct loss_batch *t, struct ld_grid grid, int N, int K,
     size_t places = (size_t)N * (size_t)A, sides = 4 * (size_t)B;
 
     *t = (struct loss_batch){
-        .b = {.N = N, .A = A, .K = K, .B = B, .grid = grid}};
+        .b = {.N = N, .A = A, .K = K, .B = B, .grid = grid, .teacher_K = K}};
     t->z = loss_batch_new(t, places * K, sizeof(float));
     t->r = loss_batch_new(t, places * sides, sizeof(float));
     t->teacher_z = loss_batch_new(t, places * K, sizeof(float));
@@ -49,6 +49,8 @@ void loss_batch_start(struct loss_batch *t, struct ld_grid grid, int N, int K,
     t->weight = loss_batch_new(t, places, sizeof(float));
     t->dz = loss_batch_new(t, places * K, sizeof(float));
     t->dr = loss_batch_new(t, places * sides, sizeof(float));
+    t->u = loss_batch_new(t, places, sizeof(float));
+    t->du = loss_batch_new(t, places, sizeof(float));
     t->b.class_logits = t->z;
     t->b.box_logits = t->r;
     t->b.valid = t->valid;
@@ -97,5 +99,6 @@ void loss_batch_image(struct loss_batch *t, int image,
 void loss_batch_run(struct loss_batch *t, const struct ld_loss_rules *rules)
 {
     t->b.weight_sum = ld_cpu_loss_weights(NULL, t->weight, &t->b) + 1e-6;
-    ld_cpu_loss_run(NULL, &t->terms, t->dz, t->dr, t->weight, &t->b, rules);
+    ld_cpu_loss_run(NULL, &t->terms, t->dz, t->dr, t->du, t->weight, &t->b,
+                    rules);
 }

@@ -17,6 +17,7 @@ struct loss_batch {
     struct ld_box *box;
     float *vlr, *row_box, *row_class;
     float *weight, *dz, *dr;
+    float *u, *du; /* quality logits, their gradients; for b.quality = u */
     struct ld_loss_terms terms;
 };
 

@@ -17,6 +17,7 @@ struct ld_shard_facts made_facts(int n_classes, enum ld_storage storage)
         .annotations_sha256 = "fedcba9876543210",
         .class_names = names,
         .n_classes = n_classes,
+        .n_logits = n_classes,
         .reg_max = 16,
         .long_edge = 1333,
         .multi_scale = "none",
@@ -85,7 +86,7 @@ struct ld_record made_record(const struct ld_shard_facts *facts, int64_t id,
     struct ld_err err = {0};
     struct ld_rng rng = ld_rng_seed((uint64_t)id, flipped);
     struct ld_grid grid = ld_grid_of_canvas(H, W);
-    size_t B = (size_t)facts->reg_max + 1, K = (size_t)facts->n_classes;
+    size_t B = (size_t)facts->reg_max + 1, K = (size_t)facts->n_logits;
     size_t n = (size_t)n_rows, m = 0;
     int32_t *location = ld_arena_new(arena, n, sizeof(*location), &err);
     uint8_t *kind = ld_arena_new(arena, n, 1, &err);
@@ -113,6 +114,7 @@ struct ld_record made_record(const struct ld_shard_facts *facts, int64_t id,
         .kind = kind,
         .box_logits = box,
         .class_logits = class,
+        .n_logits = facts->n_logits,
     };
 }
 

@@ -43,7 +43,8 @@ static double term_at(struct loss_batch *t, const struct ld_loss_rules *rules,
     float kept = *x;
 
     *x = value;
-    ld_cpu_loss_run(NULL, &t->terms, t->dz, t->dr, t->weight, &t->b, rules);
+    ld_cpu_loss_run(NULL, &t->terms, t->dz, t->dr, t->du, t->weight, &t->b,
+                    rules);
     *x = kept;
     return ld_loss_total(&t->terms);
 }
@@ -85,7 +86,7 @@ static void compare_term_slopes(const struct ld_loss_rules *rules, bool box)
     ld_parallel_set_threads(1); /* thousands of short runs */
     random_batch(&t, 11);
     width = box ? 68 : 3;
-    ld_cpu_loss_run(NULL, &t.terms, t.dz, t.dr, t.weight, &t.b, rules);
+    ld_cpu_loss_run(NULL, &t.terms, t.dz, t.dr, t.du, t.weight, &t.b, rules);
     ck_assert_double_gt(ld_loss_total(&t.terms), 0);
     g = loss_batch_new(&t, 2 * (size_t)t.b.A * width, sizeof(float));
     memcpy(g, box ? t.dr : t.dz, 2 * (size_t)t.b.A * width * sizeof(float));

@@ -6,64 +6,12 @@
 
 #include "tests/golden.h"
 #include "tests/golden_grid.h"
+#include "tests/golden_rows.h"
 #include "tests/loss_batch.h"
 #include "tests/suite.h"
 
-static const char *level_name(const char *stem, int level)
-{
-    static char name[4][64];
-    static int next;
-
-    next = (next + 1) % 4;
-    snprintf(name[next], sizeof(name[next]), "%s_%d", stem, level);
-    return name[next];
-}
-
-/* rows (N, A, C) from or to the maps (N, C, h, w) of one level */
-static void rows_of_map(float *rows, float *map, const struct ld_loss_batch *b,
-                        int level, size_t C, bool to_map)
-{
-    int start = b->grid.start[level];
-    size_t places = (size_t)(b->grid.start[level + 1] - start);
-
-    for (size_t n = 0; n < (size_t)b->N; n++) {
-        for (size_t p = 0; p < places; p++) {
-            for (size_t c = 0; c < C; c++) {
-                float *row = rows + (n * b->A + start + p) * C + c;
-                float *pixel = map + (n * C + c) * places + p;
-
-                if (to_map)
-                    *pixel = *row;
-                else
-                    *row = *pixel;
-            }
-        }
-    }
-}
-
-static void read_maps(struct golden *g, float *rows, const char *stem,
-                      const struct ld_loss_batch *b, size_t C)
-{
-    for (int level = 0; level < b->grid.n_levels; level++) {
-        struct golden_array a = golden_array(g, level_name(stem, level));
-
-        rows_of_map(rows, (float *)a.data, b, level, C, false);
-    }
-}
-
 /* Ours evaluates in float32 as the reference does, in another order. */
-static void compare_maps(struct golden *g, float *rows, const char *stem,
-                         const struct ld_loss_batch *b, size_t C)
-{
-    for (int level = 0; level < b->grid.n_levels; level++) {
-        struct golden_array a = golden_array(g, level_name(stem, level));
-        float *map = ld_arena_new(&g->arena, a.count, sizeof(float),
-                                  &(struct ld_err){0});
-
-        rows_of_map(rows, map, b, level, C, true);
-        golden_compare(g, level_name(stem, level), map, a.count, 1e-5);
-    }
-}
+static const double CLOSE = 1e-5;
 
 static void compare_losses(struct golden *g, const char *name,
                            const struct ld_loss_terms *terms, int n_terms)
@@ -85,7 +33,8 @@ static void compare_losses(struct golden *g, const char *name,
 
 static void golden_image(struct golden *g, struct loss_batch *t, int image)
 {
-    struct golden_array boxes = golden_array(g, level_name("gt_bboxes", image));
+    struct golden_array boxes =
+        golden_array(g, golden_level("gt_bboxes", image));
     char path[64];
     int H, W;
     struct ld_grid own;
@@ -96,7 +45,7 @@ static void golden_image(struct golden *g, struct loss_batch *t, int image)
     W = (int)golden_number(g, path);
     own = ld_grid_of_canvas(H, W);
     loss_batch_image(t, image, &own, boxes.data,
-                     golden_array(g, level_name("gt_labels", image)).data,
+                     golden_array(g, golden_level("gt_labels", image)).data,
                      boxes.dim[0]);
 }
 
@@ -110,16 +59,16 @@ static void compare_head(struct golden *g)
 
     rules.box_loss = strcmp(kind, "CIoULoss") == 0 ? LD_BOX_CIOU : LD_BOX_GIOU;
     loss_batch_start(&t, golden_grid(g), N, K, 17);
-    read_maps(g, t.z, "cls", &t.b, (size_t)K);
-    read_maps(g, t.r, "reg", &t.b, 68);
-    read_maps(g, t.teacher_z, "tcls", &t.b, (size_t)K);
-    read_maps(g, t.teacher_r, "treg", &t.b, 68);
+    golden_read_rows(g, t.z, "cls", &t.b.grid, N, (size_t)K);
+    golden_read_rows(g, t.r, "reg", &t.b.grid, N, 68);
+    golden_read_rows(g, t.teacher_z, "tcls", &t.b.grid, N, (size_t)K);
+    golden_read_rows(g, t.teacher_r, "treg", &t.b.grid, N, 68);
     for (int image = 0; image < N; image++)
         golden_image(g, &t, image);
     loss_batch_run(&t, &rules);
     compare_losses(g, "gibox_losses", &t.terms, LD_TERM_KD + 1);
-    compare_maps(g, t.dz, "grad_cls", &t.b, (size_t)K);
-    compare_maps(g, t.dr, "grad_reg", &t.b, 68);
+    golden_compare_rows(g, t.dz, "grad_cls", &t.b.grid, N, (size_t)K, CLOSE);
+    golden_compare_rows(g, t.dr, "grad_reg", &t.b.grid, N, 68, CLOSE);
 
     t.b.teacher_box = t.b.teacher_class = NULL;
     loss_batch_run(&t, &rules);
@@ -130,8 +79,9 @@ static void compare_head(struct golden *g)
         ck_assert(isfinite(ld_loss_total(&t.terms)));
     } else {
         compare_losses(g, "gfl_losses", &t.terms, LD_TERM_DFL + 1);
-        compare_maps(g, t.dz, "gfl_grad_cls", &t.b, (size_t)K);
-        compare_maps(g, t.dr, "gfl_grad_reg", &t.b, 68);
+        golden_compare_rows(g, t.dz, "gfl_grad_cls", &t.b.grid, N, (size_t)K,
+                            CLOSE);
+        golden_compare_rows(g, t.dr, "gfl_grad_reg", &t.b.grid, N, 68, CLOSE);
     }
     golden_left_out(g, "loss_im: compared in test_imitate_golden");
     ld_arena_free(&t.arena);

@@ -39,9 +39,20 @@ static const struct ld_model small = {.depth = 18,
                                       .frozen_stages = 1,
                                       .norm_eval = true};
 
-static struct ld_teacher *make_teacher(struct scene *s)
+/* `small` with the head of GFL V2, and a background logit or none. */
+static struct ld_model small_v2(bool background)
 {
-    struct ld_net *net = ld_net_new(s->dev, &small, LD_NET_INFER, &s->err);
+    struct ld_model model = small;
+
+    model.head = LD_HEAD_GFLV2;
+    model.background_logit = background;
+    return model;
+}
+
+static struct ld_teacher *make_teacher(struct scene *s,
+                                       const struct ld_model *model)
+{
+    struct ld_net *net = ld_net_new(s->dev, model, LD_NET_INFER, &s->err);
     struct ld_teacher *teacher;
     struct ld_tensor *tensors;
     struct ld_param *params;
@@ -59,7 +70,7 @@ static struct ld_teacher *make_teacher(struct scene *s)
         s->dev->ops->download(s->dev, tensors[i].data, params[i].value.data,
                               size);
     }
-    teacher = ld_teacher_new(s->dev, &small, tensors, n, &s->err);
+    teacher = ld_teacher_new(s->dev, model, tensors, n, &s->err);
     ck_assert_msg(teacher != NULL, "%s", s->err.text);
     ld_net_free(net);
     return teacher;
@@ -98,18 +109,24 @@ static void make_pixels(struct scene *s)
         .N = N, .H = H, .W = W, .pixels = pixels, .images = s->images};
 }
 
-static void open_scene(struct scene *s)
+static void open_pair(struct scene *s, const struct ld_model *student,
+                      const struct ld_model *teacher)
 {
     *s = (struct scene){0};
     s->dev = ld_device_open("cpu", 2, NULL, &s->err);
     ck_assert_msg(s->dev != NULL, "%s", s->err.text);
-    s->student = ld_net_new(s->dev, &small, LD_NET_TRAIN, &s->err);
+    s->student = ld_net_new(s->dev, student, LD_NET_TRAIN, &s->err);
     ck_assert_msg(s->student != NULL, "%s", s->err.text);
     ld_net_init(s->student, 1);
-    s->teacher = make_teacher(s);
+    s->teacher = make_teacher(s, teacher);
     for (int i = 0; i < N; i++)
         make_image(s, i);
     make_pixels(s);
+}
+
+static void open_scene(struct scene *s)
+{
+    open_pair(s, &small, &small);
 }
 
 static void close_scene(struct scene *s)
@@ -120,22 +137,56 @@ static void close_scene(struct scene *s)
     ld_arena_free(&s->arena);
 }
 
+/* What ld-cache would keep of an image; the arena's and the teacher's. */
+static struct ld_record record_of(struct scene *s, int i)
+{
+    const struct ld_assignment *a = &s->images[i].assignment;
+    size_t size = 3 * (size_t)own_H[i] * (size_t)own_W[i];
+    float *planes = ld_arena_new(&s->arena, size, sizeof(float), &s->err);
+    int32_t *location = ld_arena_new(&s->arena, (size_t)a->n_rows, 4, &s->err);
+    uint8_t *kind = ld_arena_new(&s->arena, (size_t)a->n_rows, 1, &s->err);
+    struct ld_teacher_rows rows;
+
+    for (int c = 0; c < 3; c++)
+        for (int y = 0; y < own_H[i]; y++)
+            memcpy(planes + (c * own_H[i] + y) * own_W[i],
+                   s->batch.pixels + ((i * 3 + c) * H + y) * W,
+                   (size_t)own_W[i] * sizeof(float));
+    for (int r = 0; r < a->n_rows; r++) {
+        location[r] = a->rows[r].location;
+        kind[r] = a->rows[r].kind;
+    }
+    ck_assert(ld_teacher_run(s->teacher, planes, own_H[i], own_W[i], a, false,
+                             &rows, &s->err));
+    return (struct ld_record){.image_id = i,
+                              .view = s->images[i].view,
+                              .n_rows = rows.n_rows,
+                              .n_main = rows.n_main,
+                              .location = location,
+                              .kind = kind,
+                              .box_logits = rows.box_logits,
+                              .class_logits = rows.class_logits,
+                              .n_logits = rows.n_logits};
+}
+
 /* Caches the batch's views as ld-cache would, and reads them back. */
 static void cache_rows(struct scene *s, enum ld_storage storage)
 {
     static const char *names[K] = {"a", "b", "c", "d", "e"};
-    struct ld_shard_facts facts = {.format = LD_SHARD_FORMAT,
-                                   .program = "test",
-                                   .teacher_sha256 = "0",
-                                   .teacher_model = "small",
-                                   .annotations_sha256 = "0",
-                                   .class_names = names,
-                                   .n_classes = K,
-                                   .reg_max = BINS - 1,
-                                   .assigner = "ATSS topk 9",
-                                   .vlr_mode = "code",
-                                   .storage = storage,
-                                   .n_parts = 1};
+    struct ld_shard_facts facts = {
+        .format = LD_SHARD_FORMAT,
+        .program = "test",
+        .teacher_sha256 = "0",
+        .teacher_model = "small",
+        .annotations_sha256 = "0",
+        .class_names = names,
+        .n_classes = K,
+        .n_logits = ld_model_class_logits(ld_teacher_model(s->teacher)),
+        .reg_max = BINS - 1,
+        .assigner = "ATSS topk 9",
+        .vlr_mode = "code",
+        .storage = storage,
+        .n_parts = 1};
     char folder[] = "/tmp/ld-step-XXXXXX", path[64];
     struct ld_shard_writer *writer;
     struct ld_shard *shard;
@@ -145,29 +196,8 @@ static void cache_rows(struct scene *s, enum ld_storage storage)
     writer = ld_shard_create(path, &facts, &s->err);
     ck_assert_msg(writer != NULL, "%s", s->err.text);
     for (int i = 0; i < N; i++) {
-        const struct ld_assignment *a = &s->images[i].assignment;
-        size_t size = 3 * (size_t)own_H[i] * (size_t)own_W[i];
-        float *planes = ld_arena_new(&s->arena, size, sizeof(float), &s->err);
-        int32_t *location =
-            ld_arena_new(&s->arena, (size_t)a->n_rows, 4, &s->err);
-        uint8_t *kind = ld_arena_new(&s->arena, (size_t)a->n_rows, 1, &s->err);
-        struct ld_teacher_rows rows;
-        struct ld_record record;
+        struct ld_record record = record_of(s, i);
 
-        for (int c = 0; c < 3; c++)
-            for (int y = 0; y < own_H[i]; y++)
-                memcpy(planes + (c * own_H[i] + y) * own_W[i],
-                       s->batch.pixels + ((i * 3 + c) * H + y) * W,
-                       (size_t)own_W[i] * sizeof(float));
-        for (int r = 0; r < a->n_rows; r++) {
-            location[r] = a->rows[r].location;
-            kind[r] = a->rows[r].kind;
-        }
-        ck_assert(ld_teacher_run(s->teacher, planes, own_H[i], own_W[i], a,
-                                 false, &rows, &s->err));
-        record = (struct ld_record){
-            i,    s->images[i].view, rows.n_rows,      rows.n_main, location,
-            kind, rows.box_logits,   rows.class_logits};
         ck_assert_msg(ld_shard_append(writer, &record, &s->err), "%s",
                       s->err.text);
     }
@@ -224,14 +254,15 @@ static float *gradient(struct scene *s, bool resident, size_t *count,
     return out;
 }
 
-START_TEST(a_resident_and_an_exactly_cached_teacher_give_the_same_bits)
+static void compare_ways(const struct ld_model *student,
+                         const struct ld_model *teacher)
 {
     struct ld_loss_terms resident_terms, cached_terms;
     struct scene s;
     size_t count;
     float *resident, *cached;
 
-    open_scene(&s);
+    open_pair(&s, student, teacher);
     resident = gradient(&s, true, &count, &resident_terms);
     ck_assert(ld_loss_term(&resident_terms, LD_TERM_LD) > 0);
     ck_assert(ld_loss_term(&resident_terms, LD_TERM_VLR) > 0);
@@ -243,6 +274,53 @@ START_TEST(a_resident_and_an_exactly_cached_teacher_give_the_same_bits)
         memcmp(&resident_terms, &cached_terms, sizeof(cached_terms)), 0);
     ck_assert_int_eq(memcmp(resident, cached, count * sizeof(float)), 0);
     close_scene(&s);
+}
+
+START_TEST(a_resident_and_an_exactly_cached_teacher_give_the_same_bits)
+{
+    compare_ways(&small, &small);
+}
+END_TEST
+
+START_TEST(every_pair_of_heads_and_class_rows_distils)
+{
+    struct ld_model plain = small_v2(false), background = small_v2(true);
+
+    compare_ways(&background, &background);
+    compare_ways(&small, &background);
+    compare_ways(&background, &small);
+    compare_ways(&plain, &background);
+}
+END_TEST
+
+/* KD is over the classes alone where one of the two has no background: then
+ * that logit gets the gradient of QFL only. */
+START_TEST(kd_leaves_a_background_logit_that_only_one_has_alone)
+{
+    static const struct ld_loss_rules rules = {.kd = 10, .kd_T = 2};
+    struct ld_model student = small_v2(true);
+    const struct ld_model *teacher[2] = {&small, &student};
+    struct ld_loss_terms terms;
+
+    for (int both = 0; both < 2; both++) {
+        struct scene s;
+        struct ld_step *step;
+        struct ld_param *params;
+        float grad[K + 1] = {0};
+        int n;
+
+        open_pair(&s, &student, teacher[both]);
+        step = ld_step_new(s.dev, s.student, s.teacher, &rules, &s.err);
+        ck_assert(ld_step_gradient(step, &s.batch, &terms, &s.err));
+        params = ld_net_params(s.student, &n);
+        for (int i = 0; i < n; i++)
+            if (strcmp(params[i].value.name, "bbox_head.gfl_cls.bias") == 0)
+                s.dev->ops->download(s.dev, grad, params[i].grad, sizeof(grad));
+        ck_assert(grad[0] != 0);
+        ck_assert((grad[K] != 0) == both);
+        ld_step_free(step);
+        close_scene(&s);
+    }
 }
 END_TEST
 
@@ -319,6 +397,8 @@ Suite *suite(void)
 
     tcase_add_test(c,
                    a_resident_and_an_exactly_cached_teacher_give_the_same_bits);
+    tcase_add_test(c, every_pair_of_heads_and_class_rows_distils);
+    tcase_add_test(c, kd_leaves_a_background_logit_that_only_one_has_alone);
     tcase_add_test(c,
                    fp16_storage_moves_the_gradient_by_less_than_half_a_percent);
     tcase_add_test(c, without_a_teacher_the_ld_terms_are_zero);

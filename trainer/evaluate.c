@@ -50,7 +50,8 @@ bool ld_evaluate_image(const struct ld_evaluation *e,
     struct ld_detect_input in = {.K = model->n_classes,
                                  .B = model->reg_max + 1,
                                  .H = view.H,
-                                 .W = view.W};
+                                 .W = view.W,
+                                 .n_logits = ld_model_class_logits(model)};
     struct ld_grid grid;
     size_t A;
 
@@ -60,11 +61,14 @@ bool ld_evaluate_image(const struct ld_evaluation *e,
     A = (size_t)grid.start[grid.n_levels];
     in.grid = &grid;
     in.class_logits = download_rows(e, ld_net_class_rows(e->net),
-                                    A * (size_t)in.K, arena, err);
+                                    A * (size_t)in.n_logits, arena, err);
     in.box_logits = download_rows(e, ld_net_box_rows(e->net),
                                   A * 4 * (size_t)in.B, arena, err);
+    if (ld_net_quality_rows(e->net))
+        in.quality =
+            download_rows(e, ld_net_quality_rows(e->net), A, arena, err);
     ld_view_scale(&view, image->H, image->W, &in.scale_x, &in.scale_y);
-    return in.class_logits && in.box_logits && e->dev->ops->sync(e->dev, err) &&
+    return err->code == LD_OK && e->dev->ops->sync(e->dev, err) &&
            ld_detect(out, &in, &e->config->test, arena, err);
 }
 

@@ -17,7 +17,8 @@ struct ld_step {
     struct ld_net *student;
     struct ld_teacher *teacher;
     const struct ld_loss_rules *rules;
-    struct ld_model model; /* n_classes, reg_max */
+    struct ld_model model;
+    int n_logits;          /* the student's class logits */
     struct ld_arena arena; /* one step's */
     struct targets host, device;
     float *weight; /* device (n_rows) */
@@ -49,7 +50,7 @@ static bool make_rows(struct ld_step *step, int n_rows, struct ld_err *err)
     struct ld_device *dev = step->dev;
     size_t n = (size_t)n_rows + (size_t)n_rows / 2 + 64;
     size_t side = 4 * ((size_t)step->model.reg_max + 1);
-    size_t K = (size_t)step->model.n_classes;
+    size_t K = (size_t)step->n_logits;
     struct targets *d = &step->device;
 
     if (n_rows <= step->rows_room)
@@ -89,7 +90,7 @@ static bool make_host(struct ld_step *step, size_t n_rows, size_t n_places,
                       struct ld_err *err)
 {
     size_t side = 4 * ((size_t)step->model.reg_max + 1);
-    size_t K = (size_t)step->model.n_classes;
+    size_t K = (size_t)step->n_logits;
     struct ld_arena *arena = &step->arena;
     struct targets *h = &step->host;
 
@@ -126,14 +127,25 @@ static void place_rows(struct ld_step *step, const struct ld_batch_image *image,
     }
 }
 
+/* The class logits that student and teacher both have: with a background logit
+ * in one of them only, those of the classes. */
+static int common_logits(const struct ld_step *step,
+                         const struct ld_batch *batch)
+{
+    int n = step->teacher
+                ? ld_model_class_logits(ld_teacher_model(step->teacher))
+                : batch->images[0].record.n_logits;
+
+    return n < step->n_logits ? n : step->n_logits;
+}
+
 /* The teacher's logits of one image's rows; class rows come for the MAIN rows
- * only, or for all, and are spread to the rows they belong to. */
+ * only, or for all, and are spread to the rows they belong to, K of each. */
 static void place_teacher(struct ld_step *step,
                           const struct ld_assignment *assignment,
-                          const struct ld_teacher_rows *rows, int at)
+                          const struct ld_teacher_rows *rows, int at, size_t K)
 {
     size_t side = 4 * ((size_t)step->model.reg_max + 1);
-    size_t K = (size_t)step->model.n_classes;
     const float *from = rows->class_logits;
     bool all = rows->n_main == rows->n_rows;
 
@@ -146,7 +158,7 @@ static void place_teacher(struct ld_step *step,
             continue;
         memcpy(step->host.teacher_class + (size_t)(at + i) * K, from,
                K * sizeof(float));
-        from += K;
+        from += rows->n_logits;
     }
 }
 
@@ -189,11 +201,13 @@ static bool teacher_rows(struct ld_step *step, const struct ld_batch *batch,
         .n_main = record->n_main,
         .box_logits = record->box_logits,
         .class_logits = record->class_logits,
+        .n_logits = record->n_logits,
     };
 
     if (step->teacher && !resident_rows(step, batch, i, &rows, err))
         return false;
-    place_teacher(step, &batch->images[i].assignment, &rows, at);
+    place_teacher(step, &batch->images[i].assignment, &rows, at,
+                  (size_t)common_logits(step, batch));
     return true;
 }
 
@@ -227,7 +241,8 @@ static bool fill_host(struct ld_step *step, const struct ld_batch *batch,
     return true;
 }
 
-static void upload_rows(struct ld_step *step, int n_rows, bool teacher)
+/* Without a teacher K is 0. */
+static void upload_rows(struct ld_step *step, int n_rows, int K)
 {
     struct ld_device *dev = step->dev;
     size_t n = (size_t)n_rows;
@@ -239,12 +254,12 @@ static void upload_rows(struct ld_step *step, int n_rows, bool teacher)
     dev->ops->upload(dev, d->label, h->label, n * sizeof(*h->label));
     dev->ops->upload(dev, d->box, h->box, n * sizeof(*h->box));
     dev->ops->upload(dev, d->vlr, h->vlr, n * sizeof(*h->vlr));
-    if (!teacher)
+    if (!K)
         return;
     dev->ops->upload(dev, d->teacher_box, h->teacher_box,
                      n * side * sizeof(float));
     dev->ops->upload(dev, d->teacher_class, h->teacher_class,
-                     n * (size_t)step->model.n_classes * sizeof(float));
+                     n * (size_t)K * sizeof(float));
 }
 
 static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
@@ -255,7 +270,7 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
     int n_rows = 0;
 
     *out = (struct ld_loss_batch){.N = batch->N,
-                                  .K = step->model.n_classes,
+                                  .K = step->n_logits,
                                   .B = step->model.reg_max + 1,
                                   .grid = ld_net_grid(step->student)};
     out->A = out->grid.start[out->grid.n_levels];
@@ -267,7 +282,8 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
         !fill_host(step, batch, out, err) || !make_rows(step, n_rows, err) ||
         !make_valid(step, n_places, err))
         return false;
-    upload_rows(step, n_rows, teacher);
+    out->teacher_K = teacher ? common_logits(step, batch) : 0;
+    upload_rows(step, n_rows, out->teacher_K);
     step->dev->ops->upload(step->dev, step->device.valid, step->host.valid,
                            n_places);
 
@@ -315,11 +331,13 @@ bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
 
     targets.class_logits = ld_net_class_rows(student);
     targets.box_logits = ld_net_box_rows(student);
+    targets.quality = ld_net_quality_rows(student);
     targets.weight_sum =
         dev->ops->loss_weights(dev, step->weight, &targets) + 1e-6;
     dev->ops->loss_run(dev, terms, ld_net_class_rows_grad(student),
-                       ld_net_box_rows_grad(student), step->weight, &targets,
-                       step->rules);
+                       ld_net_box_rows_grad(student),
+                       ld_net_quality_rows_grad(student), step->weight,
+                       &targets, step->rules);
     if (!check_finite(terms, err))
         return false;
 
@@ -342,6 +360,7 @@ struct ld_step *ld_step_new(struct ld_device *dev, struct ld_net *student,
     step->teacher = teacher;
     step->rules = rules;
     step->model = *ld_net_model(student);
+    step->n_logits = ld_model_class_logits(&step->model);
     return step;
 }
 

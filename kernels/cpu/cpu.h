@@ -63,6 +63,13 @@ void ld_cpu_conv_backward_weights(struct ld_device *dev,
                                   float *dbias, const float *dy, const float *x,
                                   void *scratch);
 
+/* quality_cpu.c */
+void ld_cpu_quality_forward(struct ld_device *dev, float *logit,
+                            const float *box_rows, const struct ld_quality *q);
+void ld_cpu_quality_backward(struct ld_device *dev, float *d_box_rows,
+                             const float *dlogit, const float *box_rows,
+                             const struct ld_quality *q);
+
 /* norm_cpu.c */
 void ld_cpu_gn_relu_forward(struct ld_device *dev, float *y, const float *x,
                             const struct ld_group_norm *gn);

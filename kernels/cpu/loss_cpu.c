@@ -15,7 +15,7 @@ struct loss_job {
     const struct ld_loss_batch *batch;
     const struct ld_loss_rules *rules;
     const float *weight;
-    float *d_class, *d_box;
+    float *d_class, *d_box, *d_quality;
     float qfl;      /* factor of a QFL gradient */
     double ld, vlr; /* factors of a side's KL, but for w and v */
     double n_main[LD_MAX_LEVELS], n_vlr[LD_MAX_LEVELS]; /* rows of a level */
@@ -28,7 +28,14 @@ struct loss_row {
     int i, level;
     const float *z, *r; /* (K) class logits, (4, B) box logits */
     float *dz, *dr;
+    const float *u; /* quality logit, or NULL */
+    float *du;
 };
+
+static float sigmoid(float x)
+{
+    return 1 / (1 + expf(-x));
+}
 
 static float largest_sigmoid(const float *logits, int K)
 {
@@ -39,7 +46,7 @@ static float largest_sigmoid(const float *logits, int K)
             return logits[k];
         top = logits[k] > top ? logits[k] : top;
     }
-    return 1 / (1 + expf(-top));
+    return sigmoid(top);
 }
 
 double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
@@ -54,7 +61,8 @@ double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
         weight[i] = 0;
         if (batch->label[i] >= 0 && batch->valid[at])
             weight[i] =
-                largest_sigmoid(batch->class_logits + at * batch->K, batch->K);
+                largest_sigmoid(batch->class_logits + at * batch->K, batch->K) *
+                (batch->quality ? sigmoid(batch->quality[at]) : 1);
         sum += (double)weight[i];
     }
     return sum;
@@ -89,6 +97,20 @@ static void row_quality(struct loss_job *job, struct ld_loss_terms *out,
     row->dz[label] = job->qfl * g;
 }
 
+/* The same of GFL V2. */
+static void row_joint(struct loss_job *job, struct ld_loss_terms *out,
+                      const struct loss_row *row, float quality)
+{
+    float z = row->z[job->batch->label[row->i]], u = *row->u;
+    double g, g_u, background, background_u;
+    double gain = ld_cpu_joint_qfl(&g, &g_u, z, u, quality) -
+                  ld_cpu_joint_qfl(&background, &background_u, z, u, 0);
+
+    out->value[LD_TERM_QFL][row->level] += gain;
+    row->dz[job->batch->label[row->i]] = (float)((double)job->qfl * g);
+    *row->du += (float)((double)job->qfl * (g_u - background_u));
+}
+
 /* Wanted distance of a side, in strides, kept inside the last bin. */
 static float wanted(double distance, int B)
 {
@@ -110,6 +132,7 @@ static void row_detect(struct loss_job *job, struct ld_loss_terms *out,
     const double target[4] = {b.x0 / stride, b.y0 / stride, b.x1 / stride,
                               b.y1 / stride};
     double centre[4], box[4], g[4];
+    float quality;
     double w = (double)job->weight[row->i] / batch->weight_sum;
     double c_dfl = job->rules->dfl * w / 4, c_box = job->rules->box * w;
     struct ld_cpu_side side[4];
@@ -120,7 +143,8 @@ static void row_detect(struct loss_job *job, struct ld_loss_terms *out,
         side[s] = ld_cpu_side_of(row->r + s * B, B);
         box[s] = centre[s] + sign[s] * side[s].distance;
     }
-    row_quality(job, out, row, ld_box_iou(rounded(box), rounded(target)));
+    quality = ld_box_iou(rounded(box), rounded(target));
+    (row->u ? row_joint : row_quality)(job, out, row, quality);
     out->value[LD_TERM_BOX][row->level] +=
         c_box * box_loss(g, job->rules, box, target);
     for (int s = 0; s < 4; s++) {
@@ -155,7 +179,7 @@ static void row_classes(struct loss_job *job, struct ld_loss_terms *out,
                         const struct loss_row *row, enum ld_term term,
                         double factor)
 {
-    int K = job->batch->K;
+    int K = job->batch->teacher_K;
     const float *teacher = job->batch->teacher_class + (size_t)row->i * K;
 
     out->value[term][row->level] +=
@@ -175,7 +199,9 @@ static void row_run(struct loss_job *job, struct ld_loss_terms *out, int i)
                            batch->class_logits + at * K,
                            batch->box_logits + at * sides,
                            job->d_class + at * K,
-                           job->d_box + at * sides};
+                           job->d_box + at * sides,
+                           batch->quality ? batch->quality + at : NULL,
+                           batch->quality ? job->d_quality + at : NULL};
     bool positive = batch->label[i] >= 0, valuable = batch->vlr[i] > 0;
 
     if (positive)
@@ -193,12 +219,39 @@ static void row_run(struct loss_job *job, struct ld_loss_terms *out, int i)
 
 /* ---- a piece of the batch ---- */
 
+/* QFL of locations as if they were background, and its gradients. */
+static double background(struct loss_job *job, size_t begin, size_t end)
+{
+    const struct ld_loss_batch *batch = job->batch;
+    size_t K = (size_t)batch->K;
+    double sum = 0;
+
+    if (!batch->quality)
+        return ld_cpu_qfl_background(job->d_class + begin * K,
+                                     batch->class_logits + begin * K,
+                                     (end - begin) * K, job->qfl);
+    for (size_t at = begin; at < end; at++)
+        sum += ld_cpu_joint_background(
+            job->d_class + at * K, job->d_quality + at,
+            batch->class_logits + at * K, K, batch->quality[at], job->qfl);
+    return sum;
+}
+
+static void no_gradient(struct loss_job *job, size_t begin, size_t end)
+{
+    size_t K = (size_t)job->batch->K;
+
+    memset(job->d_class + begin * K, 0, (end - begin) * K * sizeof(float));
+    if (job->d_quality)
+        memset(job->d_quality + begin, 0, (end - begin) * sizeof(float));
+}
+
 /* QFL as if every location were background; 0 gradient where it is invalid. */
 static void piece_background(struct loss_job *job, struct ld_loss_terms *out,
                              size_t begin, size_t end)
 {
     const struct ld_loss_batch *batch = job->batch;
-    size_t A = (size_t)batch->A, K = (size_t)batch->K, stop;
+    size_t A = (size_t)batch->A, stop;
 
     for (size_t at = begin; at < end; at = stop) {
         int level = ld_grid_level(&batch->grid, (int)(at % A));
@@ -210,11 +263,9 @@ static void piece_background(struct loss_job *job, struct ld_loss_terms *out,
                 break;
         }
         if (valid)
-            out->value[LD_TERM_QFL][level] += ld_cpu_qfl_background(
-                job->d_class + at * K, batch->class_logits + at * K,
-                (stop - at) * K, job->qfl);
+            out->value[LD_TERM_QFL][level] += background(job, at, stop);
         else
-            memset(job->d_class + at * K, 0, (stop - at) * K * sizeof(float));
+            no_gradient(job, at, stop);
     }
 }
 
@@ -285,7 +336,8 @@ static void count_rows(struct loss_job *job)
 
 void ld_cpu_loss_run(struct ld_device *dev, struct ld_loss_terms *out,
                      float *d_class_logits, float *d_box_logits,
-                     const float *weight, const struct ld_loss_batch *batch,
+                     float *d_quality, const float *weight,
+                     const struct ld_loss_batch *batch,
                      const struct ld_loss_rules *rules)
 {
     size_t count = (size_t)batch->N * (size_t)batch->A;
@@ -297,6 +349,7 @@ void ld_cpu_loss_run(struct ld_device *dev, struct ld_loss_terms *out,
         .weight = weight,
         .d_class = d_class_logits,
         .d_box = d_box_logits,
+        .d_quality = d_quality,
         .qfl = (float)(rules->qfl / batch->n_positive),
         .ld = rules->ld / 4 * norm,
         .vlr = rules->vlr / 16 * norm,

@@ -9,8 +9,9 @@ double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
                            const struct ld_loss_batch *batch);
 
 /* As ops.h. The gradients are with respect to the logits as given. Every number
- * of d_class_logits (N, A, K) and d_box_logits (N, A, 4, B) is written: 0 at
- * locations that are not valid, and 0 box gradient where no row stands.
+ * of d_class_logits (N, A, K), d_box_logits (N, A, 4, B) and d_quality (N, A)
+ * is written: 0 at locations that are not valid, and 0 box gradient where no
+ * row stands.
  *
  * With w = weight, v = batch->vlr, F = batch->weight_sum, and KL as
  * ld_cpu_kl gives it:
@@ -27,5 +28,6 @@ double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
  * without teacher_class KD and VLR_KD are. Sources: loss.h. */
 void ld_cpu_loss_run(struct ld_device *dev, struct ld_loss_terms *out,
                      float *d_class_logits, float *d_box_logits,
-                     const float *weight, const struct ld_loss_batch *batch,
+                     float *d_quality, const float *weight,
+                     const struct ld_loss_batch *batch,
                      const struct ld_loss_rules *rules);

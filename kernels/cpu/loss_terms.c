@@ -1,6 +1,7 @@
 #include "kernels/cpu/loss_terms.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 #include "kernels/cpu/loss_math.h"
 
@@ -283,5 +284,74 @@ double ld_cpu_qfl_background(float *g, const float *logits, size_t n,
         }
         sum += sum_of(value, count);
     }
+    return sum;
+}
+
+/* ---- classes, of a product of probabilities ---- */
+
+/* -log(1 - p) of 0 <= p <= 1, given rest = 1 - p to full precision; at most
+ * 100, as the reference clamps it, and already where rest is denormal (88). */
+static inline float minus_log_rest(float p, float rest)
+{
+    const float ln2 = 0x1.62e43p-1F;
+    uint32_t bits = ld_cpu_bits(rest);
+    float halvings = (float)(127 - (int32_t)(bits >> 23));
+    float mantissa = ld_cpu_from_bits((bits & 0x7FFFFFU) | 0x3F800000U);
+    bool near = rest >= 0.5F; /* log(1 + p / rest), exact for a small p */
+    float log1p = ld_cpu_log1p(near ? p / rest : mantissa - 1);
+    float far = rest < 0x1p-126F ? 100 : halvings * ln2 - log1p;
+
+    return near ? log1p : far;
+}
+
+static double clamped_log(double x)
+{
+    double y = log(x);
+
+    return y < -100 ? -100 : y; /* keeps NaN */
+}
+
+double ld_cpu_joint_qfl(double *g, double *g_quality, float logit,
+                        float quality, float y)
+{
+    double s = 1 / (1 + exp(-(double)logit)),
+           s_rest = 1 / (1 + exp((double)logit));
+    double q = 1 / (1 + exp(-(double)quality));
+    double q_rest = 1 / (1 + exp((double)quality));
+    double p = s * q, rest = s_rest + s * q_rest, gap = p - (double)y;
+    double entropy =
+        -(double)y * clamped_log(p) -
+        (1 - (double)y) * (p < 0.5 ? log1p(-p) : clamped_log(rest));
+    double dp = gap * gap * gap / at_least(p * rest, 1e-12) + 2 * gap * entropy;
+
+    *g = dp * p * s_rest;
+    *g_quality = dp * p * q_rest;
+    return gap * gap * entropy;
+}
+
+double ld_cpu_joint_background(float *g, float *g_quality, const float *logits,
+                               size_t n, float quality, float weight)
+{
+    struct sigmoid q = sigmoid_of(quality);
+    float value[CHUNK], slope[CHUNK];
+    double sum = 0, slopes = 0;
+
+    for (size_t begin = 0; begin < n; begin += CHUNK) {
+        size_t count = n - begin < CHUNK ? n - begin : CHUNK;
+
+        for (size_t i = 0; i < count; i++) {
+            struct sigmoid s = sigmoid_of(logits[begin + i]);
+            float p = s.p * q.p, rest = s.rest + s.p * q.rest;
+            float entropy = minus_log_rest(p, rest);
+            float spread = p * rest < 1e-12F ? 1e-12F : p * rest;
+
+            value[i] = p * p * entropy;
+            slope[i] = weight * (p * p * (p * p / spread + 2 * entropy));
+            g[begin + i] = slope[i] * s.rest;
+        }
+        sum += sum_of(value, count);
+        slopes += sum_of(slope, count);
+    }
+    *g_quality = (float)(slopes * (double)q.rest);
     return sum;
 }

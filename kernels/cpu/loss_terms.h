@@ -46,6 +46,17 @@ double ld_cpu_kl(float *g, const float *student, const float *teacher, int n,
  * y in [0, 1]; *g is its gradient: overwrites. */
 double ld_cpu_qfl(float *g, float logit, float y);
 
+/* The same of a probability p = sigmoid(logit) sigmoid(quality) (Li et al.
+ * 2021, GFL V2), whose logs are clamped below at -100; *g and *g_quality are
+ * its gradients: overwrites. */
+double ld_cpu_joint_qfl(double *g, double *g_quality, float logit,
+                        float quality, float y);
+
+/* The sum of n such losses with y = 0 that share one quality, and weight *
+ * their gradients, which overwrite g (n) and *g_quality. */
+double ld_cpu_joint_background(float *g, float *g_quality, const float *logits,
+                               size_t n, float quality, float weight);
+
 /* The sum of n quality focal losses with y = 0, and g = weight * their
  * gradients: overwrites. */
 double ld_cpu_qfl_background(float *g, const float *logits, size_t n,

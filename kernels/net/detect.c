@@ -91,6 +91,24 @@ static float best_logit(const float *logits, int K)
     return best;
 }
 
+static float sigmoid(float x)
+{
+    return 1 / (1 + expf(-x));
+}
+
+static const float *class_row(const struct ld_detect_input *in, int location)
+{
+    return in->class_logits + (size_t)location * (size_t)in->n_logits;
+}
+
+/* What the locations of a level are sorted by: rises with the best score. */
+static float best_of(const struct ld_detect_input *in, int location)
+{
+    float best = best_logit(class_row(in, location), in->K);
+
+    return in->quality ? sigmoid(best) * sigmoid(in->quality[location]) : best;
+}
+
 /* All locations of a level in their order, or its `limit` best by score. */
 static bool places_add(struct places *places, const struct ld_detect_input *in,
                        int level, int limit, struct ld_arena *arena,
@@ -109,8 +127,7 @@ static bool places_add(struct places *places, const struct ld_detect_input *in,
     if (!heap.key)
         return false;
     for (int a = start; a < end; a++)
-        heap.key[heap.n++] =
-            key_of(best_logit(in->class_logits + (size_t)a * in->K, in->K), a);
+        heap.key[heap.n++] = key_of(best_of(in, a), a);
     heap_make(&heap);
     for (int i = 0; i < limit; i++)
         places->location[places->n++] = (int32_t)key_item(heap_take(&heap));
@@ -183,10 +200,12 @@ static bool candidates_find(struct heap *heap, const struct places *places,
     if (!heap->key)
         return false;
     for (size_t i = 0; i < places->n; i++) {
-        const float *z = in->class_logits + (size_t)places->location[i] * K;
+        int location = places->location[i];
+        const float *z = class_row(in, location);
+        float quality = in->quality ? sigmoid(in->quality[location]) : 1;
 
         for (size_t k = 0; k < K; k++) {
-            float score = 1 / (1 + expf(-z[k]));
+            float score = sigmoid(z[k]) * quality;
 
             if (score > limit)
                 heap->key[heap->n++] = key_of(score, (uint32_t)(i * K + k));

@@ -19,11 +19,14 @@ struct ld_detections {
 /* One image's outputs, on the host, and the way back to its file. */
 struct ld_detect_input {
     const struct ld_grid *grid;
-    const float *class_logits; /* (A, K) */
+    const float *class_logits; /* (A, n_logits) */
     const float *box_logits;   /* (A, 4, B) */
     int K, B;
     int H, W;               /* of the scaled image: boxes are clipped to it */
     float scale_x, scale_y; /* then divided by these */
+    int n_logits; /* K, or K + 1: the last is the background, no class */
+    const float *quality; /* (A) logits: scores are sigmoid(class)
+                             sigmoid(quality). NULL: sigmoid(class) */
 };
 
 /* How far a side is, in strides: the expectation of softmax(logits) over the

@@ -140,6 +140,37 @@ static void add_head(struct ld_graph *graph, const struct ld_model *model,
     }
 }
 
+static int add_quality_param(struct ld_graph *graph, const char *name, int O,
+                             int C, bool train)
+{
+    struct ld_param_spec spec = {.n_dims = 4,
+                                 .dim = {O, C, 1, 1},
+                                 .init = LD_INIT_NORMAL,
+                                 .constant = HEAD_DEVIATION,
+                                 .trained = train};
+    int weight;
+
+    snprintf(spec.name, sizeof(spec.name), "%s.weight", name);
+    weight = ld_graph_param(graph, spec);
+    ld_graph_vector(graph, name, "bias", O, 0, train);
+    return weight;
+}
+
+static void add_quality(struct ld_graph *graph, bool train)
+{
+    int param = add_quality_param(graph, "bbox_head.reg_conf.0",
+                                  LD_QUALITY_HIDDEN, LD_QUALITY_STATS, train);
+
+    add_quality_param(graph, "bbox_head.reg_conf.2", 1, LD_QUALITY_HIDDEN,
+                      train);
+    ld_graph_quality(graph, graph->box_rows, graph->quality_rows, param);
+}
+
+int ld_model_class_logits(const struct ld_model *model)
+{
+    return model->n_classes + model->background_logit;
+}
+
 void ld_gfl_build(struct ld_graph *graph, const struct ld_model *model,
                   bool train)
 {
@@ -149,14 +180,20 @@ void ld_gfl_build(struct ld_graph *graph, const struct ld_model *model,
 
     graph->gn_groups = model->gn_groups;
     graph->image = ld_graph_map(graph, LD_MAP_IMAGE, 3);
-    graph->class_rows = ld_graph_map(graph, LD_MAP_ROWS, model->n_classes);
+    graph->class_rows =
+        ld_graph_map(graph, LD_MAP_ROWS, ld_model_class_logits(model));
     graph->box_rows =
         ld_graph_map(graph, LD_MAP_ROWS, 4 * (model->reg_max + 1));
+    graph->quality_rows = model->head == LD_HEAD_GFLV2
+                              ? ld_graph_map(graph, LD_MAP_ROWS, 1)
+                              : NONE;
     ld_resnet_build(graph, model, train, c);
     add_fpn(graph, c, model->fpn_channels, train);
     for (int level = 0; level < LD_MAX_LEVELS; level++)
         graph->map[graph->pyramid[level]].name = names[level];
     add_head(graph, model, train);
+    if (graph->quality_rows != NONE)
+        add_quality(graph, train);
     ld_graph_finish(graph);
 }
 
@@ -212,13 +249,24 @@ static bool check_bottlenecks(const struct ld_model *model, const char *where,
                    ld_model_inner(model, 1), ld_model_inner(model, 4), most);
 }
 
+static bool check_head(const struct ld_model *model, const char *where,
+                       struct ld_err *err)
+{
+    if (model->head == LD_HEAD_GFL && model->background_logit)
+        return ld_fail(
+            err, LD_ERR_USAGE,
+            "%s.background_logit: set, expected with head gflv2 only", where);
+    return check_range(where, "reg_max", model->reg_max,
+                       model->head == LD_HEAD_GFLV2 ? LD_QUALITY_TOP - 1 : 1,
+                       255, err);
+}
+
 bool ld_model_check(const struct ld_model *model, const char *where,
                     struct ld_err *err)
 {
     int depth = model->depth;
 
-    if (model->backbone != LD_RESNET || model->dcn != LD_DCN_NONE ||
-        model->head != LD_HEAD_GFL)
+    if (model->backbone != LD_RESNET || model->dcn != LD_DCN_NONE)
         return ld_fail(err, LD_ERR_USAGE, "%s: not built yet", where);
     if (depth != 18 && depth != 34 && depth != 50 && depth != 101)
         return ld_fail(err, LD_ERR_USAGE,
@@ -232,7 +280,7 @@ bool ld_model_check(const struct ld_model *model, const char *where,
         !check_range(where, "gn_groups", model->gn_groups, 1,
                      model->fpn_channels, err) ||
         !check_range(where, "n_classes", model->n_classes, 1, 10000, err) ||
-        !check_range(where, "reg_max", model->reg_max, 1, 255, err) ||
+        !check_head(model, where, err) ||
         !check_range(where, "frozen_stages", model->frozen_stages, -1, 4, err))
         return false;
     if (model->fpn_channels % model->gn_groups == 0)

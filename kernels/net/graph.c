@@ -190,6 +190,17 @@ void ld_graph_rows(struct ld_graph *graph, int in, int out, int level,
                                                   graph->param[scale].trained});
 }
 
+void ld_graph_quality(struct ld_graph *graph, int in, int out, int param)
+{
+    add_layer(graph, (struct ld_layer){.kind = LD_LAYER_QUALITY,
+                                       .in = in,
+                                       .out = out,
+                                       .identity = NONE,
+                                       .filter = NONE,
+                                       .param = param,
+                                       .trained = graph->param[param].trained});
+}
+
 static void find_gradients(struct ld_graph *graph)
 {
     for (int i = 0; i < graph->n_layers; i++) {
@@ -206,6 +217,7 @@ void ld_graph_finish(struct ld_graph *graph)
     bool written[LD_GRAPH_MAPS] = {false};
 
     find_gradients(graph);
+    written[graph->box_rows] = true; /* by the caller, before backward */
     for (int i = 0; graph->features && i < LD_MAX_LEVELS; i++)
         written[graph->pyramid[i]] = true;
     for (int i = graph->n_layers - 1; i >= 0; i--) {
@@ -222,7 +234,8 @@ void ld_graph_finish(struct ld_graph *graph)
             continue;
         layer->adds = written[layer->in];
         written[layer->in] = true;
-        assert(layer->adds == (layer->kind == LD_LAYER_UPSAMPLE) ||
+        assert(layer->adds == (layer->kind == LD_LAYER_UPSAMPLE ||
+                               layer->kind == LD_LAYER_QUALITY) ||
                layer->kind == LD_LAYER_CONV);
     }
 }

@@ -62,13 +62,15 @@ enum ld_layer_kind {
     LD_LAYER_UPSAMPLE, /* out += nearest(in) */
     LD_LAYER_GN,       /* out = relu(GN(in)) */
     LD_LAYER_ROWS,     /* a level's part of the rows of out = scale * in */
+    LD_LAYER_QUALITY,  /* rows of out = quality logits of the box rows in */
 };
 
 struct ld_layer {
     enum ld_layer_kind kind;
     int in, out, identity; /* maps */
     int filter;            /* of a CONV */
-    int param; /* gamma of BN and GN, then beta; scale of ROWS, or -1 */
+    int param; /* gamma of BN and GN, then beta; scale of ROWS, or -1; of
+                  QUALITY the first of four */
     int level; /* of ROWS */
     bool relu;
     bool trained; /* has parameters that get a gradient */
@@ -83,6 +85,7 @@ struct ld_graph {
     struct ld_layer layer[LD_GRAPH_LAYERS];
     int gn_groups;
     int image, class_rows, box_rows; /* maps */
+    int quality_rows;                /* map, or -1: GFL V1 */
     int pyramid[LD_MAX_LEVELS];      /* maps P3 to P7 */
     bool features; /* the caller reads these maps too and, where they have
                       gradients, is the first to write them */
@@ -122,6 +125,9 @@ void ld_graph_upsample(struct ld_graph *graph, int in, int out);
 int ld_graph_gn(struct ld_graph *graph, int in, int gamma);
 void ld_graph_rows(struct ld_graph *graph, int in, int out, int level,
                    int scale);
+/* `param`: weight, bias of the first layer, then of the second. After all
+ * layers that write `in`. */
+void ld_graph_quality(struct ld_graph *graph, int in, int out, int param);
 
 /* To be called last, and again if `features` changes: finds which maps have
  * gradients and who writes first. */

@@ -149,6 +149,20 @@ float *ld_net_box_rows(const struct ld_net *net)
     return ld_net_span(net, ld_plan_value(&net->graph, net->graph.box_rows));
 }
 
+float *ld_net_quality_rows(const struct ld_net *net)
+{
+    int map = net->graph.quality_rows;
+
+    return map < 0 ? NULL : ld_net_span(net, ld_plan_value(&net->graph, map));
+}
+
+float *ld_net_quality_rows_grad(const struct ld_net *net)
+{
+    int map = net->graph.quality_rows;
+
+    return map < 0 ? NULL : ld_net_span(net, ld_plan_grad(&net->graph, map));
+}
+
 float *ld_net_class_rows_grad(const struct ld_net *net)
 {
     return ld_net_span(net, ld_plan_grad(&net->graph, net->graph.class_rows));

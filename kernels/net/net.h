@@ -1,4 +1,4 @@
-/* net.h - a GFL detector (ResNet, FPN, GFL V1 head), forwards and backwards.
+/* net.h - a GFL detector (ResNet, FPN, GFL head), forwards and backwards.
  *
  *     net = ld_net_new(dev, &model, LD_NET_TRAIN, err);
  *     ld_net_init(net, seed);            or ld_net_load(net, tensors, ...)
@@ -20,6 +20,9 @@
 /* False with LD_ERR_USAGE naming the field (`where` is put before it). */
 bool ld_model_check(const struct ld_model *model, const char *where,
                     struct ld_err *err);
+
+/* Class logits a location: one a class, and the background's if it has one. */
+int ld_model_class_logits(const struct ld_model *model);
 
 enum ld_net_use { LD_NET_INFER, LD_NET_TRAIN };
 
@@ -66,10 +69,14 @@ bool ld_net_resize(struct ld_net *net, int N, int H, int W, struct ld_err *err);
  * their gradients between the two. */
 float *ld_net_input(const struct ld_net *net); /* (N, 3, H, W) */
 struct ld_grid ld_net_grid(const struct ld_net *net);
-float *ld_net_class_rows(const struct ld_net *net); /* (N, A, K) */
+float *ld_net_class_rows(const struct ld_net *net); /* (N, A, class logits) */
 float *ld_net_box_rows(const struct ld_net *net);   /* (N, A, 4, B) */
+/* (N, A) logits: a class's score is sigmoid(class) sigmoid(quality). NULL for
+ * GFL V1, whose scores are sigmoid(class). */
+float *ld_net_quality_rows(const struct ld_net *net);
 float *ld_net_class_rows_grad(const struct ld_net *net);
 float *ld_net_box_rows_grad(const struct ld_net *net);
+float *ld_net_quality_rows_grad(const struct ld_net *net); /* NULL likewise */
 
 /* For those who read the maps P3 to P7 themselves. To be called before the
  * first ld_net_resize: from then on they are readable after a forward pass, and

@@ -222,6 +222,42 @@ static void rows_backward(struct ld_net *net, int i)
                                  &rows);
 }
 
+static struct ld_quality quality_of(const struct ld_net *net, int i)
+{
+    const struct ld_param *p = &net->param[net->graph.layer[i].param];
+    struct ld_shape rows = shape_of(net, net->graph.layer[i].in);
+
+    return (struct ld_quality){.n = (size_t)rows.N * (size_t)rows.H,
+                               .B = rows.C / 4,
+                               .weight0 = p[0].value.data,
+                               .bias0 = p[1].value.data,
+                               .weight2 = p[2].value.data,
+                               .bias2 = p[3].value.data,
+                               .dweight0 = p[0].grad,
+                               .dbias0 = p[1].grad,
+                               .dweight2 = p[2].grad,
+                               .dbias2 = p[3].grad};
+}
+
+static void quality_forward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_quality q = quality_of(net, i);
+
+    net->dev->ops->quality_forward(net->dev, value(net, layer->out),
+                                   value(net, layer->in), &q);
+}
+
+static void quality_backward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_quality q = quality_of(net, i);
+
+    net->dev->ops->quality_backward(net->dev, grad(net, layer->in),
+                                    grad(net, layer->out),
+                                    value(net, layer->in), &q);
+}
+
 /* ---- what has no parameters ---- */
 
 /* The winners are remembered only for a backward pass to come. */
@@ -304,6 +340,7 @@ static const struct layer_passes passes[] = {
     [LD_LAYER_UPSAMPLE] = {upsample_forward, upsample_backward},
     [LD_LAYER_GN] = {gn_forward, gn_backward},
     [LD_LAYER_ROWS] = {rows_forward, rows_backward},
+    [LD_LAYER_QUALITY] = {quality_forward, quality_backward},
 };
 
 static void end_step(struct ld_net *net, int step)

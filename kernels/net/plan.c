@@ -122,7 +122,7 @@ static bool size_layer(struct ld_device *dev, const struct ld_graph *graph,
 static void size_rows(const struct ld_graph *graph, struct ld_plan *plan)
 {
     struct ld_grid *grid = &plan->grid;
-    int rows[2] = {graph->class_rows, graph->box_rows};
+    int rows[3] = {graph->class_rows, graph->box_rows, graph->quality_rows};
 
     grid->n_levels = LD_MAX_LEVELS;
     for (int i = 0; i < LD_MAX_LEVELS; i++) {
@@ -133,10 +133,11 @@ static void size_rows(const struct ld_graph *graph, struct ld_plan *plan)
         grid->W[i] = p.W;
         grid->start[i + 1] = grid->start[i] + p.H * p.W;
     }
-    for (int i = 0; i < 2; i++)
-        plan->shape[rows[i]] =
-            (struct ld_shape){plan->image.N, graph->map[rows[i]].C,
-                              grid->start[LD_MAX_LEVELS], 1};
+    for (int i = 0; i < 3; i++)
+        if (rows[i] != NONE)
+            plan->shape[rows[i]] =
+                (struct ld_shape){plan->image.N, graph->map[rows[i]].C,
+                                  grid->start[LD_MAX_LEVELS], 1};
 }
 
 static bool size_all(struct ld_device *dev, const struct ld_graph *graph,
@@ -253,9 +254,11 @@ static void touch_caller(const struct ld_graph *graph, struct ld_plan *plan,
                          bool keep)
 {
     int step = ld_plan_caller_step(graph);
-    int rows[2] = {graph->class_rows, graph->box_rows};
+    int rows[3] = {graph->class_rows, graph->box_rows, graph->quality_rows};
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
+        if (rows[i] == NONE)
+            continue;
         touch_value(graph, plan, rows[i], step);
         touch_grad(graph, plan, rows[i], step);
     }

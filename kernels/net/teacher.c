@@ -88,13 +88,18 @@ void ld_teacher_free(struct ld_teacher *teacher)
     ld_delete(teacher);
 }
 
+const struct ld_model *ld_teacher_model(const struct ld_teacher *teacher)
+{
+    return ld_net_model(teacher->net);
+}
+
 static bool fetch_rows(struct ld_teacher *teacher,
                        const struct ld_assignment *assignment, bool all_classes,
                        struct ld_teacher_rows *out, struct ld_err *err)
 {
     const struct ld_model *model = ld_net_model(teacher->net);
     int n = assignment->n_rows, n_classes = 0; /* rows to fetch */
-    int B = 4 * (model->reg_max + 1), K = model->n_classes;
+    int B = 4 * (model->reg_max + 1), K = ld_model_class_logits(model);
 
     if (!outlet_reserve(teacher->dev, &teacher->boxes, n, B, err) ||
         !outlet_reserve(teacher->dev, &teacher->classes, n, K, err))
@@ -113,7 +118,8 @@ static bool fetch_rows(struct ld_teacher *teacher,
     *out = (struct ld_teacher_rows){.n_rows = n,
                                     .n_main = n_classes,
                                     .box_logits = teacher->boxes.host,
-                                    .class_logits = teacher->classes.host};
+                                    .class_logits = teacher->classes.host,
+                                    .n_logits = K};
     return teacher->dev->ops->sync(teacher->dev, err);
 }
 

@@ -14,7 +14,9 @@ struct ld_teacher_rows {
     int n_rows, n_main;        /* n_main class rows: MAIN rows, or all if
                                   all_classes was asked */
     const float *box_logits;   /* (n_rows, 4, B) on the host */
-    const float *class_logits; /* (n_main, K) */
+    const float *class_logits; /* (n_main, n_logits) */
+    int n_logits;              /* of the teacher: its classes, and a background
+                                  if it has one */
 };
 
 struct ld_teacher;
@@ -24,6 +26,7 @@ struct ld_teacher *ld_teacher_new(struct ld_device *dev,
                                   const struct ld_tensor *tensors,
                                   int n_tensors, struct ld_err *err);
 void ld_teacher_free(struct ld_teacher *teacher); /* NULL is fine */
+const struct ld_model *ld_teacher_model(const struct ld_teacher *teacher);
 
 /* planes (3, H, W), normalised, on the host; H and W multiples of 32. The
  * result is borrowed until the next call. */
