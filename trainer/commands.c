@@ -204,7 +204,8 @@ bool ld_command_export(const struct ld_command_line *line, struct ld_err *err)
         return false;
     if (!line->out)
         return ld_fail(err, LD_ERR_USAGE, "--out is missing (see --help)");
-    return ld_export_run(line->words[0], line->format, line->out, err);
+    return ld_export_run(line->words[0], line->format, line->out,
+                         &line->settings, err);
 }
 
 /* ---- curves ---- */

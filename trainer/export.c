@@ -6,6 +6,7 @@
 #include "formats/safetensors_write.h"
 #include "formats/setup.h"
 #include "trainer/export_mmdet.h"
+#include "trainer/export_onnx.h"
 
 /* mmdetection's GFL heads keep the distances of their bins, 0 to reg_max, as if
  * they were learnt (spec: model.md, section 11); its strict loading wants them.
@@ -56,6 +57,7 @@ struct format {
 static const struct format formats[] = {
     {"mmdet", ".pth", true, ld_export_mmdet},
     {"safetensors", ".safetensors", true, write_safetensors},
+    {"onnx", ".onnx", false, ld_export_onnx},
     {"h5", ".h5", false, write_h5},
 };
 
@@ -99,7 +101,7 @@ static const struct format *find_format(const char *name, const char *out,
 }
 
 bool ld_export_run(const char *from, const char *format, const char *out,
-                   struct ld_err *err)
+                   const struct ld_settings *settings, struct ld_err *err)
 {
     const struct format *f = find_format(format, out, err);
     struct ld_arena arena = {0};
@@ -108,8 +110,10 @@ bool ld_export_run(const char *from, const char *format, const char *out,
 
     if (!f)
         return false;
-    ok = ld_checkpoint_load(from, &e.checkpoint, &arena, err) &&
-         ld_setup_model(&e.checkpoint, from, &e.model, &e.config, &arena, err);
+    ok =
+        ld_checkpoint_load(from, &e.checkpoint, &arena, err) &&
+        ld_setup_model(&e.checkpoint, from, &e.model, &e.config, &arena, err) &&
+        ld_settings_apply(settings, &e.config, &arena, err);
     e.checkpoint.n_momentum = 0;
     ok = ok && (!f->for_torch || add_project(&e, &arena, err)) &&
          f->write(&e, out, err);

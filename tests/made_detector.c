@@ -1,0 +1,106 @@
+#include "tests/made_detector.h"
+
+#include <string.h>
+
+#include "kernels/base/rng.h"
+
+static const char *const CLASSES[] = {"person", "traffic \"light\"", "cat"};
+
+static bool ends_in(const char *text, const char *ending)
+{
+    size_t len = strlen(text), n = strlen(ending);
+
+    return len >= n && strcmp(text + len - n, ending) == 0;
+}
+
+/* As a training might leave it: norms that scale and shift, classes that are
+ * told apart. */
+static void stir(struct ld_tensor *t, struct ld_rng *rng)
+{
+    size_t count = ld_tensor_count(t);
+
+    for (size_t i = 0; i < count; i++) {
+        float u = ld_rng_uniform(rng);
+
+        if (ends_in(t->name, "gfl_cls.weight") ||
+            ends_in(t->name, "gfl_reg.weight"))
+            t->data[i] *= 20;
+        else if (ends_in(t->name, "mean") || ends_in(t->name, "bias"))
+            t->data[i] += 0.4F * (u - 0.5F);
+        else if (ends_in(t->name, "var") || ends_in(t->name, "scale") ||
+                 t->n_dims == 1)
+            t->data[i] = 0.5F + u;
+    }
+}
+
+/* Copies of the net's parameters, in host memory. */
+static void read_params(struct made_detector *m)
+{
+    struct ld_checkpoint *c = &m->e.checkpoint;
+    struct ld_param *param = ld_net_params(m->net, &c->n_tensors);
+    struct ld_err err = {0};
+
+    c->tensors = ld_arena_new(&m->arena, (size_t)c->n_tensors,
+                              sizeof(*c->tensors), &err);
+    check_ok(c->tensors != NULL, &err);
+    for (int i = 0; i < c->n_tensors; i++) {
+        struct ld_tensor *t = &c->tensors[i];
+        size_t size = ld_tensor_count(&param[i].value) * sizeof(float);
+
+        *t = param[i].value;
+        t->data = ld_arena_new(&m->arena, size, 1, &err);
+        check_ok(t->data != NULL, &err);
+        m->dev->ops->download(m->dev, t->data, param[i].value.data, size);
+    }
+    check_ok(m->dev->ops->sync(m->dev, &err), &err);
+}
+
+static const struct {
+    const char *name;
+    int depth, head_convs, reg_max, groups, base_width;
+} kinds[DETECTOR_KINDS] = {
+    {"R-18", 18, 1, 3, 1, 64},
+    {"R-50, two convolutions a tower", 50, 2, 16, 1, 64},
+    {"ResNeXt-50", 50, 1, 7, 8, 16},
+};
+
+static struct ld_model model_of(int kind)
+{
+    struct ld_model model = tiny_model();
+
+    model.depth = kinds[kind].depth;
+    model.head_convs = kinds[kind].head_convs;
+    model.reg_max = kinds[kind].reg_max;
+    model.groups = kinds[kind].groups;
+    model.base_width = kinds[kind].base_width;
+    return model;
+}
+
+void detector_make(struct made_detector *m, int kind)
+{
+    struct ld_err err = {0};
+    struct ld_checkpoint *c = &m->e.checkpoint;
+    struct ld_rng rng = ld_rng_seed(1, 2);
+    struct ld_model model = model_of(kind);
+
+    *m = (struct made_detector){.dev = open_cpu(), .kind = kinds[kind].name};
+    check_ok(ld_config_default(&m->e.config, &m->arena, &err), &err);
+    m->e.model = m->e.config.model = model;
+    m->e.config.test.score_limit = 0.02F;
+    m->net = ld_net_new(m->dev, &model, LD_NET_INFER, &err);
+    check_ok(m->net != NULL, &err);
+    ld_net_init(m->net, 1);
+    read_params(m);
+    for (int i = 0; i < c->n_tensors; i++)
+        stir(&c->tensors[i], &rng);
+    check_ok(ld_net_load(m->net, c->tensors, c->n_tensors, false, &err), &err);
+    c->class_names = (const char **)CLASSES;
+    c->n_classes = model.n_classes;
+}
+
+void detector_free(struct made_detector *m)
+{
+    ld_net_free(m->net);
+    m->dev->ops->close(m->dev);
+    ld_arena_free(&m->arena);
+}

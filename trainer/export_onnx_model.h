@@ -1,0 +1,27 @@
+/* export_onnx_model.h - what stands around an ONNX graph in its file: inputs,
+ * outputs, notes; and the file. */
+#pragma once
+
+#include "trainer/export_onnx_graph.h"
+
+/* Adds an input or an output: its name, its type (LD_ONNX__TENSOR__DATA_TYPE__)
+ * and its sizes, at most 4, ended by NULL: "3" is fixed, "height" is known when
+ * the graph runs. */
+void ld_onnx_input(struct ld_onnx *onnx, const char *name, int type,
+                   const char *const *dims);
+void ld_onnx_output(struct ld_onnx *onnx, const char *name, int type,
+                    const char *const *dims);
+
+/* Adds an entry of metadata_props. */
+void ld_onnx_property(struct ld_onnx *onnx, const char *key, const char *value);
+
+struct ld_onnx_file {
+    const char *name; /* of the graph */
+    const char *doc;
+    int operator_set, ir_version;
+};
+
+/* Writes all that was added, whole or not at all. Fails with the first failure
+ * there was, LD_ERR_USAGE for more than 2 GiB, or LD_ERR_IO. */
+bool ld_onnx_write(struct ld_onnx *onnx, const struct ld_onnx_file *file,
+                   const char *path);
