@@ -133,8 +133,8 @@ static void put_pipeline(struct ld_buf *out, const struct ld_view_rules *v)
 {
     ld_buf_printf(out,
                   "img_norm_cfg = dict(\n"
-                  "    mean=[%.9g, %.9g, %.9g],\n"
-                  "    std=[%.9g, %.9g, %.9g],\n"
+                  "    mean=[%.7g, %.7g, %.7g],\n"
+                  "    std=[%.7g, %.7g, %.7g],\n"
                   "    to_rgb=True)\n"
                   "test_pipeline = [\n"
                   "    dict(type='LoadImageFromFile'),\n"
