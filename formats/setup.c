@@ -70,10 +70,23 @@ bool ld_setup_model(const struct ld_checkpoint *checkpoint, const char *path,
     return true;
 }
 
+/* "-DCN (v1, C3-C5)", or nothing. */
+static void dcn_text(const struct ld_model *model, char out[32])
+{
+    if (model->dcn == LD_DCN_NONE)
+        out[0] = 0;
+    else if (model->dcn_from >= 4)
+        snprintf(out, 32, "-DCN (v%d, C5)", (int)model->dcn);
+    else
+        snprintf(out, 32, "-DCN (v%d, C%d-C5)", (int)model->dcn,
+                 model->dcn_from + 1);
+}
+
 void ld_setup_model_text(const struct ld_model *model, char out[160])
 {
-    char backbone[32];
+    char backbone[32], dcn[32];
 
+    dcn_text(model, dcn);
     if (model->groups > 1)
         snprintf(backbone, sizeof(backbone), "X-%d-%dx%dd", model->depth,
                  model->groups, model->base_width);
@@ -81,11 +94,12 @@ void ld_setup_model_text(const struct ld_model *model, char out[160])
         snprintf(backbone, sizeof(backbone), "%s-%d",
                  model->backbone == LD_RES2NET ? "R2N" : "R", model->depth);
     snprintf(out, 160,
-             "GFL %s%s, width %d, FPN %d, head %d x GN %d, %d classes%s, "
+             "GFL %s%s%s, width %d, FPN %d, head %d x GN %d, %d classes%s, "
              "%d bins",
-             model->head == LD_HEAD_GFLV2 ? "V2 " : "", backbone, model->width,
-             model->fpn_channels, model->head_convs, model->gn_groups,
-             model->n_classes, model->background_logit ? " + background" : "",
+             model->head == LD_HEAD_GFLV2 ? "V2 " : "", backbone, dcn,
+             model->width, model->fpn_channels, model->head_convs,
+             model->gn_groups, model->n_classes,
+             model->background_logit ? " + background" : "",
              model->reg_max + 1);
 }
 

@@ -48,6 +48,31 @@ struct ld_shape ld_conv_out(const struct ld_conv_desc *desc);
 
 struct ld_conv; /* a prepared convolution: of one device, for one shape */
 
+/* A deformable convolution (v1: Dai et al. 2017; v2, modulated: Zhu et al.
+ * 2019). Tap k of an output pixel reads the input not on the grid but beside
+ * it, by (dy, dx), bilinearly; beyond the map's border lie zeros. The offsets
+ * are a map of the output's size: channels 2 i and 2 i + 1 are dy and dx of
+ * i = group * taps + k; if modulated, the last third of the channels holds the
+ * logits of the factors, sigmoid(channel 2 taps groups + i). Channel c of the
+ * input follows the offsets of group c / (C / deform_groups). */
+struct ld_deform_desc {
+    struct ld_conv_desc conv; /* of maps, without residual */
+    int deform_groups;        /* 1 */
+    bool modulated;
+};
+
+/* Shape of the map of offsets. */
+struct ld_shape ld_deform_offsets(const struct ld_deform_desc *desc);
+
+struct ld_deform; /* prepared, as struct ld_conv */
+
+struct ld_deform_gradients {
+    float *dx;              /* overwritten; NULL: not wanted */
+    float *doffset;         /* of the map of offsets; overwritten */
+    float *dweight, *dbias; /* (O, C / groups, kernel, kernel), (O): added to;
+                               dbias may be NULL */
+};
+
 /* Batch normalisation on stored statistics, to be folded into a convolution's
  * weights (design: W' = W g/s, b' = beta - mean g/s, s = sqrt(var + eps)). */
 struct ld_bn {
@@ -175,6 +200,32 @@ struct ld_ops {
                                   const struct ld_conv *conv, float *dweight,
                                   float *dbias, const float *dy, const float *x,
                                   void *scratch);
+
+    /* ---- deformable convolution: the same calls ---- */
+    struct ld_deform *(*deform_new)(struct ld_device *dev,
+                                    const struct ld_deform_desc *desc,
+                                    struct ld_err *err);
+    void (*deform_free)(struct ld_device *dev, struct ld_deform *deform);
+    size_t (*deform_scratch_bytes)(const struct ld_deform *deform);
+    size_t (*deform_weight_bytes)(const struct ld_deform *deform);
+    /* weight is (O, C / groups, kernel, kernel). */
+    void (*deform_pack)(struct ld_device *dev, const struct ld_deform *deform,
+                        void *packed, const float *weight, const float *scale);
+    /* y = relu?(conv(x sampled at offset) + bias); bias (O) or NULL. */
+    void (*deform_forward)(struct ld_device *dev,
+                           const struct ld_deform *deform, float *y,
+                           const float *x, const float *offset,
+                           const void *packed, const float *bias,
+                           void *scratch);
+    /* All gradients in one pass; dy is the gradient after relu_backward. At a
+     * whole-numbered position, where the bilinear weights have a kink, the
+     * derivative is that of the cell that begins there; outside it is 0. */
+    void (*deform_backward)(struct ld_device *dev,
+                            const struct ld_deform *deform,
+                            const struct ld_deform_gradients *to,
+                            const float *dy, const float *x,
+                            const float *offset, const void *packed,
+                            void *scratch);
 
     /* scale (C) and shift (C) of a batch norm on stored statistics. */
     void (*bn_fold)(struct ld_device *dev, float *scale, float *shift,

@@ -28,7 +28,9 @@ static struct ld_model golden_model(struct golden *g)
         .n_classes = (int)golden_number(g, "params.num_classes"),
         .reg_max = (int)golden_number(g, "params.head.reg_max"),
         .frozen_stages = (int)golden_number(g, "params.frozen_stages"),
-        .norm_eval = golden_number(g, "params.norm_eval") != 0};
+        .norm_eval = golden_number(g, "params.norm_eval") != 0,
+        .dcn = golden_number(g, "params.dcn") != 0 ? LD_DCN_V1 : LD_DCN_NONE,
+        .dcn_from = 2};
 }
 
 static void run_forward(struct golden *g, struct ld_net *net)
@@ -220,12 +222,10 @@ static void compare_backward(struct golden *g, struct ld_net *net)
         compare_norm(g, net, &params[i]);
 }
 
-/* The case of batch statistics has a test of its own below; deformable
- * convolution is not part of this network. */
-static bool is_plain(struct golden *g)
+/* The case of batch statistics has a test of its own below. */
+static bool is_detector(struct golden *g)
 {
-    return golden_has_value(g, "params.dcn") &&
-           golden_number(g, "params.dcn") == 0;
+    return golden_has_value(g, "params.dcn");
 }
 
 static void infer_case(struct golden *g)
@@ -234,7 +234,7 @@ static void infer_case(struct golden *g)
     struct ld_model model;
     struct ld_net *net;
 
-    if (is_plain(g)) {
+    if (is_detector(g)) {
         model = golden_model(g);
         net = golden_net(g, dev, &model, LD_NET_INFER);
         compare_forward(g, net);
@@ -255,7 +255,7 @@ static void train_case(struct golden *g)
     struct ld_model model;
     struct ld_net *net;
 
-    if (is_plain(g) && golden_has_value(g, "params.upstream_seed")) {
+    if (is_detector(g) && golden_has_value(g, "params.upstream_seed")) {
         model = golden_model(g);
         net = golden_net(g, dev, &model, LD_NET_TRAIN);
         compare_forward(g, net);

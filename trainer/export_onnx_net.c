@@ -198,6 +198,7 @@ static void add_layer(struct writer *w, const struct ld_layer *layer)
     case LD_LAYER_ROWS:
         take_rows(w, layer, x);
         return;
+    case LD_LAYER_DEFORM:
     case LD_LAYER_BN: /* of training with the batch's statistics alone */
     case LD_LAYER_ADD_RELU:
         break;

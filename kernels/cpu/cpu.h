@@ -63,6 +63,27 @@ void ld_cpu_conv_backward_weights(struct ld_device *dev,
                                   float *dbias, const float *dy, const float *x,
                                   void *scratch);
 
+/* deform_cpu.c; the last in deform_grad_cpu.c */
+struct ld_deform *ld_cpu_deform_new(struct ld_device *dev,
+                                    const struct ld_deform_desc *desc,
+                                    struct ld_err *err);
+void ld_cpu_deform_free(struct ld_device *dev, struct ld_deform *deform);
+size_t ld_cpu_deform_scratch_bytes(const struct ld_deform *deform);
+size_t ld_cpu_deform_weight_bytes(const struct ld_deform *deform);
+void ld_cpu_deform_pack(struct ld_device *dev, const struct ld_deform *deform,
+                        void *packed, const float *weight, const float *scale);
+void ld_cpu_deform_forward(struct ld_device *dev,
+                           const struct ld_deform *deform, float *y,
+                           const float *x, const float *offset,
+                           const void *packed, const float *bias,
+                           void *scratch);
+void ld_cpu_deform_backward(struct ld_device *dev,
+                            const struct ld_deform *deform,
+                            const struct ld_deform_gradients *to,
+                            const float *dy, const float *x,
+                            const float *offset, const void *packed,
+                            void *scratch);
+
 /* quality_cpu.c */
 void ld_cpu_quality_forward(struct ld_device *dev, float *logit,
                             const float *box_rows, const struct ld_quality *q);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/base/mem.h"
+#include "kernels/base/parallel.h"
 #include "kernels/cpu/onednn_api.h"
 
 enum { X, WEIGHTS, BIAS, Y, SCRATCH, N_OPERANDS };
@@ -316,4 +317,17 @@ bool ld_dnn_conv_run(struct ld_dnn *dnn, const struct ld_dnn_conv *conv,
     if (status == dnnl_success)
         status = dnnl_stream_wait(dnn->stream);
     return status == dnnl_success || fail(err, "running a convolution", status);
+}
+
+bool ld_dnn_product_run(const struct ld_dnn_product *p)
+{
+    int n_threads = ld_parallel_threads();
+    dnnl_status_t status;
+
+    ld_parallel_set_threads(1); /* that this thread would use */
+    status = dnnl_sgemm(p->a_turned ? 'T' : 'N', p->b_turned ? 'T' : 'N', p->M,
+                        p->N, p->K, 1, p->a, p->lda, p->b, p->ldb,
+                        p->add ? 1 : 0, p->c, p->ldc);
+    ld_parallel_set_threads(n_threads);
+    return status == dnnl_success;
 }

@@ -1,4 +1,4 @@
-/* onednn.h - convolutions of oneDNN, 2.x or 3.x, behind five calls.
+/* onednn.h - convolutions of oneDNN, 2.x or 3.x, behind a few calls.
  *
  * onednn.c holds what both versions of the C interface share, onednn_v2.c and
  * onednn_v3.c (one of them is built, by the library that was found) what they
@@ -76,3 +76,18 @@ struct ld_dnn_operands {
 bool ld_dnn_conv_run(struct ld_dnn *dnn, const struct ld_dnn_conv *conv,
                      const struct ld_dnn_operands *operands,
                      struct ld_err *err);
+
+/* C (M, N) = A (M, K) B (K, N), plus C if `add`; a turned operand lies in
+ * memory the other way round, (K, M) or (N, K). lda, ldb, ldc: numbers from one
+ * row in memory to the next. */
+struct ld_dnn_product {
+    int M, N, K;
+    bool a_turned, b_turned, add;
+    const float *a, *b;
+    float *c;
+    int lda, ldb, ldc;
+};
+
+/* On the calling thread alone, so that the order of sums does not depend on how
+ * many there are. False: the library has no memory for it. */
+bool ld_dnn_product_run(const struct ld_dnn_product *product);

@@ -266,7 +266,7 @@ bool ld_model_check(const struct ld_model *model, const char *where,
 {
     int depth = model->depth;
 
-    if (model->backbone != LD_RESNET || model->dcn != LD_DCN_NONE)
+    if (model->backbone != LD_RESNET)
         return ld_fail(err, LD_ERR_USAGE, "%s: not built yet", where);
     if (depth != 18 && depth != 34 && depth != 50 && depth != 101)
         return ld_fail(err, LD_ERR_USAGE,
@@ -282,6 +282,14 @@ bool ld_model_check(const struct ld_model *model, const char *where,
         !check_range(where, "n_classes", model->n_classes, 1, 10000, err) ||
         !check_head(model, where, err) ||
         !check_range(where, "frozen_stages", model->frozen_stages, -1, 4, err))
+        return false;
+    if (model->dcn != LD_DCN_NONE && depth < 50)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "%s.dcn: R-%d has no bottlenecks, which alone can be "
+                       "deformable: expected depth 50 or 101",
+                       where, depth);
+    if (model->dcn != LD_DCN_NONE &&
+        !check_range(where, "dcn_from", model->dcn_from, 1, 4, err))
         return false;
     if (model->fpn_channels % model->gn_groups == 0)
         return true;

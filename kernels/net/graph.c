@@ -48,7 +48,7 @@ int ld_graph_filter(struct ld_graph *graph, struct ld_filter filter,
     assert(filter.C % groups == 0 && filter.O % groups == 0);
     filter.groups = groups;
     filter.weight = ld_graph_param(graph, spec);
-    filter.bias = filter.bn = filter.layer = NONE;
+    filter.bias = filter.bn = filter.offsets = filter.layer = NONE;
     graph->filter[graph->n_filters] = filter;
     return graph->n_filters++;
 }
@@ -71,6 +71,22 @@ void ld_graph_bn(struct ld_graph *graph, int filter, const char *name,
     ld_graph_vector(graph, name, "bias", f->O, 0, f->trained);
     ld_graph_vector(graph, name, "running_mean", f->O, 0, false);
     ld_graph_vector(graph, name, "running_var", f->O, 1, false);
+}
+
+void ld_graph_offsets(struct ld_graph *graph, int filter, const char *name,
+                      bool modulated)
+{
+    struct ld_filter *f = &graph->filter[filter];
+    struct ld_filter offsets = {.C = f->C,
+                                .O =
+                                    (modulated ? 3 : 2) * f->kernel * f->kernel,
+                                .kernel = f->kernel,
+                                .stride = f->stride,
+                                .trained = f->trained};
+
+    f->modulated = modulated;
+    f->offsets = ld_graph_filter(graph, offsets, name, LD_INIT_CONSTANT, 0);
+    ld_graph_bias(graph, f->offsets, name, 0);
 }
 
 static void add_layer(struct ld_graph *graph, struct ld_layer layer)
@@ -116,6 +132,34 @@ static int norm_layer(struct ld_graph *graph, enum ld_layer_kind kind, int in,
     return out;
 }
 
+static int deform_layer(struct ld_graph *graph, int filter, int in, bool relu)
+{
+    struct ld_filter *f = &graph->filter[filter];
+    int offset = conv_layer(graph, f->offsets, in, NONE, false);
+    int out = ld_graph_map(graph, LD_MAP_FEATURE, f->O);
+
+    if (f->layer == NONE)
+        f->layer = graph->n_layers;
+    add_layer(graph, (struct ld_layer){.kind = LD_LAYER_DEFORM,
+                                       .in = in,
+                                       .out = out,
+                                       .identity = NONE,
+                                       .offset = offset,
+                                       .filter = filter,
+                                       .param = NONE,
+                                       .relu = relu,
+                                       .trained = f->trained});
+    return out;
+}
+
+/* Without a normalisation. */
+static int bare_layer(struct ld_graph *graph, int filter, int in, bool relu)
+{
+    if (graph->filter[filter].offsets != NONE)
+        return deform_layer(graph, filter, in, relu);
+    return conv_layer(graph, filter, in, NONE, relu);
+}
+
 static bool has_bn_layer(const struct ld_filter *f)
 {
     return f->bn != NONE && !f->folded;
@@ -126,8 +170,8 @@ int ld_graph_conv(struct ld_graph *graph, int filter, int in, bool relu)
     const struct ld_filter *f = &graph->filter[filter];
 
     if (!has_bn_layer(f))
-        return conv_layer(graph, filter, in, NONE, relu);
-    in = conv_layer(graph, filter, in, NONE, false);
+        return bare_layer(graph, filter, in, relu);
+    in = bare_layer(graph, filter, in, false);
     return norm_layer(graph, LD_LAYER_BN, in, f->bn, relu);
 }
 
@@ -135,6 +179,7 @@ int ld_graph_residual(struct ld_graph *graph, int filter, int in, int identity)
 {
     int out;
 
+    assert(graph->filter[filter].offsets == NONE);
     if (!has_bn_layer(&graph->filter[filter]))
         return conv_layer(graph, filter, in, identity, true);
     out = ld_graph_conv(graph, filter, in, false);

@@ -41,6 +41,8 @@ struct ld_filter {
     int weight, bias; /* parameters */
     int bn;           /* gamma; beta, mean and variance are the next three */
     bool folded;      /* bn works on stored statistics, inside the weights */
+    int offsets;      /* the filter of a deformable one's offsets, or -1 */
+    bool modulated;   /* deformable v2 */
     bool trained;
     int layer; /* the first that uses it */
 };
@@ -56,6 +58,7 @@ struct ld_map {
 
 enum ld_layer_kind {
     LD_LAYER_CONV,     /* out = relu?(conv(in) + bias + identity?) */
+    LD_LAYER_DEFORM,   /* out = relu?(conv(in read at offset) + bias) */
     LD_LAYER_BN,       /* out = relu?(BN(in)), statistics of the batch */
     LD_LAYER_ADD_RELU, /* out = relu(out + identity); in is out */
     LD_LAYER_POOL,     /* out = maxpool(in) */
@@ -68,7 +71,8 @@ enum ld_layer_kind {
 struct ld_layer {
     enum ld_layer_kind kind;
     int in, out, identity; /* maps */
-    int filter;            /* of a CONV */
+    int filter;            /* of a CONV, a DEFORM */
+    int offset;            /* map, of a DEFORM */
     int param; /* gamma of BN and GN, then beta; scale of ROWS, or -1; of
                   QUALITY the first of four */
     int level; /* of ROWS */
@@ -114,11 +118,17 @@ void ld_graph_bias(struct ld_graph *graph, int filter, const char *name,
 void ld_graph_bn(struct ld_graph *graph, int filter, const char *name,
                  float gamma, bool folded);
 
+/* Makes a filter deformable: gives it a filter of its offsets, `name`.weight
+ * and `name`.bias, all zero to begin with; with the same input, kernel and
+ * stride. v2's has half as many channels more, of the samples' factors. */
+void ld_graph_offsets(struct ld_graph *graph, int filter, const char *name,
+                      bool modulated);
+
 /* Adds a layer. Each returns the map that comes out. */
 
-/* A convolution with the normalisation its filter has. */
+/* A convolution with the normalisation and the offsets its filter has. */
 int ld_graph_conv(struct ld_graph *graph, int filter, int in, bool relu);
-/* The same, plus `identity`, then ReLU. */
+/* The same, plus `identity`, then ReLU; not of a deformable filter. */
 int ld_graph_residual(struct ld_graph *graph, int filter, int in, int identity);
 int ld_graph_pool(struct ld_graph *graph, int in);
 void ld_graph_upsample(struct ld_graph *graph, int in, int out);

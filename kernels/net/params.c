@@ -93,6 +93,15 @@ void ld_net_changed(struct ld_net *net)
 
 /* ---- filters ---- */
 
+static size_t weight_bytes(const struct ld_net *net, const struct ld_filter *f)
+{
+    const struct ld_ops *ops = net->dev->ops;
+
+    return f->offsets >= 0
+               ? ops->deform_weight_bytes(net->plan->deform[f->layer])
+               : ops->conv_weight_bytes(net->plan->conv[f->layer]);
+}
+
 bool ld_net_make_filters(struct ld_net *net, struct ld_err *err)
 {
     const struct ld_graph *graph = &net->graph;
@@ -105,8 +114,7 @@ bool ld_net_make_filters(struct ld_net *net, struct ld_err *err)
 
         at[i] = bytes;
         bytes += room;
-        bytes +=
-            ld_spans_room(ops->conv_weight_bytes(net->plan->conv[f->layer]));
+        bytes += ld_spans_room(weight_bytes(net, f));
         most = room > most ? room : most;
     }
     net->filters = ops->alloc(net->dev, bytes + most, err);
@@ -141,15 +149,20 @@ static void pack_filter(struct ld_net *net, int i)
     const struct ld_filter *f = &net->graph.filter[i];
     const struct ld_ops *ops = net->dev->ops;
     struct ld_packed *packed = &net->packed[i];
+    const float *weight = net->param[f->weight].value.data;
+    const float *scale = f->folded ? net->scale : NULL;
 
     if (f->folded) {
         struct ld_bn bn = ld_net_bn(net, f);
 
         ops->bn_fold(net->dev, net->scale, packed->shift, &bn, f->O);
     }
-    ops->conv_pack(net->dev, net->plan->conv[f->layer], packed->weights,
-                   net->param[f->weight].value.data,
-                   f->folded ? net->scale : NULL);
+    if (f->offsets >= 0)
+        ops->deform_pack(net->dev, net->plan->deform[f->layer], packed->weights,
+                         weight, scale);
+    else
+        ops->conv_pack(net->dev, net->plan->conv[f->layer], packed->weights,
+                       weight, scale);
     packed->current = true;
 }
 

@@ -58,38 +58,50 @@ static void conv_forward(struct ld_net *net, int i)
                            scratch(net));
 }
 
-/* Gradients of the folded weights and shift, and from them those of weight,
- * gamma and beta. */
-static void folded_backward(struct ld_net *net, int i, const float *dy,
-                            const float *x)
+/* Where a layer's backward adds the gradients of its weights and bias: of the
+ * parameters themselves, or, if a batch norm is folded in, of the folded ones,
+ * zeroed here. */
+static float *weights_grad(struct ld_net *net, int i, float **dbias)
 {
     const struct ld_filter *f = &net->graph.filter[net->graph.layer[i].filter];
-    const struct ld_ops *ops = net->dev->ops;
-    struct ld_bn bn = ld_net_bn(net, f);
-    int n = f->C / f->groups * f->kernel * f->kernel;
-    float *dfolded = ld_net_span(net, ld_plan_folded(&net->graph, i));
-    float *dshift = dfolded + (size_t)f->O * (size_t)n;
+    size_t O = (size_t)f->O, n = ld_tensor_count(&net->param[f->weight].value);
+    float *dfolded;
 
-    ops->zero(net->dev, dfolded, ((size_t)n + 1) * (size_t)f->O * sizeof(*dy));
-    ops->conv_backward_weights(net->dev, net->plan->conv[i], dfolded, dshift,
-                               dy, x, scratch(net));
-    ops->bn_unfold(net->dev, net->param[f->weight].grad, dfolded, dshift,
-                   net->param[f->weight].value.data, &bn, f->O, n);
+    if (!f->folded) {
+        *dbias = f->bias == NONE ? NULL : net->param[f->bias].grad;
+        return net->param[f->weight].grad;
+    }
+    dfolded = ld_net_span(net, ld_plan_folded(&net->graph, i));
+    *dbias = dfolded + n;
+    net->dev->ops->zero(net->dev, dfolded, (n + O) * sizeof(*dfolded));
+    return dfolded;
+}
+
+/* From there on to those of weight, gamma and beta. */
+static void unfold(struct ld_net *net, int i)
+{
+    const struct ld_filter *f = &net->graph.filter[net->graph.layer[i].filter];
+    size_t n = ld_tensor_count(&net->param[f->weight].value);
+    const float *dfolded;
+    struct ld_bn bn;
+
+    if (!f->folded)
+        return;
+    dfolded = ld_net_span(net, ld_plan_folded(&net->graph, i));
+    bn = ld_net_bn(net, f);
+    net->dev->ops->bn_unfold(net->dev, net->param[f->weight].grad, dfolded,
+                             dfolded + n, net->param[f->weight].value.data, &bn,
+                             f->O, (int)(n / (size_t)f->O));
 }
 
 static void weights_backward(struct ld_net *net, int i, const float *dy)
 {
-    const struct ld_layer *layer = &net->graph.layer[i];
-    const struct ld_filter *f = &net->graph.filter[layer->filter];
-    const float *x = value(net, layer->in);
+    float *dbias, *dweight = weights_grad(net, i, &dbias);
 
-    if (f->folded)
-        folded_backward(net, i, dy, x);
-    else
-        net->dev->ops->conv_backward_weights(
-            net->dev, net->plan->conv[i], net->param[f->weight].grad,
-            f->bias == NONE ? NULL : net->param[f->bias].grad, dy, x,
-            scratch(net));
+    net->dev->ops->conv_backward_weights(
+        net->dev, net->plan->conv[i], dweight, dbias, dy,
+        value(net, net->graph.layer[i].in), scratch(net));
+    unfold(net, i);
 }
 
 /* The gradient of `identity` lies in the same memory as that of `out`. */
@@ -113,6 +125,41 @@ static void conv_backward(struct ld_net *net, int i)
                                  scratch(net));
     if (layer->adds)
         dev->ops->add(dev, grad(net, layer->in), dx, shape_of(net, layer->in));
+}
+
+/* ---- deformable convolution ---- */
+
+static void deform_forward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    const struct ld_filter *f = &net->graph.filter[layer->filter];
+
+    net->dev->ops->deform_forward(
+        net->dev, net->plan->deform[i], value(net, layer->out),
+        value(net, layer->in), value(net, layer->offset),
+        net->packed[layer->filter].weights, bias_of(net, f), scratch(net));
+}
+
+/* The first to write the gradient of `in`: the convolution that made the
+ * offsets from it comes after, and adds. */
+static void deform_backward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_deform_gradients to = {.doffset = grad(net, layer->offset)};
+    struct ld_device *dev = net->dev;
+    float *dy = grad(net, layer->out);
+
+    assert(layer->trained); /* what is frozen has nothing trained before it */
+    if (layer->relu)
+        dev->ops->relu_backward(dev, dy, value(net, layer->out),
+                                shape_of(net, layer->out));
+    if (net->graph.map[layer->in].has_grad)
+        to.dx = grad(net, layer->in);
+    to.dweight = weights_grad(net, i, &to.dbias);
+    dev->ops->deform_backward(dev, net->plan->deform[i], &to, dy,
+                              value(net, layer->in), value(net, layer->offset),
+                              net->packed[layer->filter].weights, scratch(net));
+    unfold(net, i);
 }
 
 /* ---- norms ---- */
@@ -334,6 +381,7 @@ struct layer_passes {
 
 static const struct layer_passes passes[] = {
     [LD_LAYER_CONV] = {conv_forward, conv_backward},
+    [LD_LAYER_DEFORM] = {deform_forward, deform_backward},
     [LD_LAYER_BN] = {bn_forward, bn_backward},
     [LD_LAYER_ADD_RELU] = {add_relu_forward, add_relu_backward},
     [LD_LAYER_POOL] = {pool_forward, pool_backward},

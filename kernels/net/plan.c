@@ -97,6 +97,22 @@ static struct ld_conv *prepared_conv(struct ld_device *dev,
     return conv;
 }
 
+static bool size_deform(struct ld_device *dev, const struct ld_graph *graph,
+                        struct ld_plan *plan, int i, struct ld_err *err)
+{
+    const struct ld_layer *layer = &graph->layer[i];
+    struct ld_deform_desc desc = {
+        .conv = describe(graph, layer, plan->shape[layer->in]),
+        .deform_groups = 1,
+        .modulated = graph->filter[layer->filter].modulated};
+
+    plan->shape[layer->out] = ld_conv_out(&desc.conv);
+    plan->deform[i] = dev->ops->deform_new(dev, &desc, err);
+    if (plan->deform[i])
+        plan->owned_deform[plan->n_owned_deform++] = plan->deform[i];
+    return plan->deform[i] != NULL;
+}
+
 static bool size_layer(struct ld_device *dev, const struct ld_graph *graph,
                        struct ld_plan *plan, int i, struct ld_err *err)
 {
@@ -111,6 +127,8 @@ static bool size_layer(struct ld_device *dev, const struct ld_graph *graph,
         plan->conv[i] = prepared_conv(dev, plan, &desc, err);
         return plan->conv[i] != NULL;
     }
+    if (layer->kind == LD_LAYER_DEFORM)
+        return size_deform(dev, graph, plan, i, err);
     if (layer->kind == LD_LAYER_POOL)
         *out = (struct ld_shape){in.N, in.C, (in.H + 1) / 2, (in.W + 1) / 2};
     else if (layer->kind == LD_LAYER_BN || layer->kind == LD_LAYER_GN)
@@ -185,7 +203,7 @@ static size_t folded_bytes(const struct ld_graph *graph,
     const struct ld_filter *f;
     size_t weights;
 
-    if (layer->kind != LD_LAYER_CONV || !layer->trained)
+    if (layer->filter == NONE || !layer->trained)
         return 0;
     f = &graph->filter[layer->filter];
     weights = (size_t)f->O * (size_t)(f->C / f->groups) *
@@ -193,11 +211,26 @@ static size_t folded_bytes(const struct ld_graph *graph,
     return f->folded ? (weights + (size_t)f->O) * sizeof(float) : 0;
 }
 
+static size_t scratch_bytes(struct ld_device *dev, const struct ld_plan *plan)
+{
+    size_t most = 0;
+
+    for (int i = 0; i < plan->n_owned; i++) {
+        size_t bytes = dev->ops->conv_scratch_bytes(plan->owned[i]);
+
+        most = bytes > most ? bytes : most;
+    }
+    for (int i = 0; i < plan->n_owned_deform; i++) {
+        size_t bytes = dev->ops->deform_scratch_bytes(plan->owned_deform[i]);
+
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
 static void set_bytes(struct ld_device *dev, const struct ld_graph *graph,
                       struct ld_plan *plan)
 {
-    size_t scratch = 0;
-
     for (int i = 0; i < graph->n_maps; i++) {
         size_t bytes = map_bytes(dev, graph, plan, i);
 
@@ -213,12 +246,7 @@ static void set_bytes(struct ld_device *dev, const struct ld_graph *graph,
         plan->span[ld_plan_addend(graph, i)].bytes =
             map_bytes(dev, graph, plan, layer->in);
     }
-    for (int i = 0; i < plan->n_owned; i++) {
-        size_t bytes = dev->ops->conv_scratch_bytes(plan->owned[i]);
-
-        scratch = bytes > scratch ? bytes : scratch;
-    }
-    plan->span[ld_plan_scratch(graph)].bytes = scratch;
+    plan->span[ld_plan_scratch(graph)].bytes = scratch_bytes(dev, plan);
 }
 
 /* ---- lives ---- */
@@ -246,6 +274,8 @@ static void touch_forward(const struct ld_graph *graph, struct ld_plan *plan,
     touch_value(graph, plan, layer->out, i);
     if (layer->identity != NONE)
         touch_value(graph, plan, layer->identity, i);
+    if (layer->kind == LD_LAYER_DEFORM)
+        touch_value(graph, plan, layer->offset, i);
     if (plan->span[ld_plan_saved(graph, i)].bytes)
         ld_spans_touch(plan->span, ld_plan_saved(graph, i), i);
 }
@@ -281,7 +311,8 @@ static bool reads_input(const struct ld_layer *layer)
 static bool reads_output(const struct ld_layer *layer)
 {
     return layer->relu &&
-           (layer->kind == LD_LAYER_CONV || layer->kind == LD_LAYER_ADD_RELU);
+           (layer->kind == LD_LAYER_CONV || layer->kind == LD_LAYER_DEFORM ||
+            layer->kind == LD_LAYER_ADD_RELU);
 }
 
 static void touch_backward(const struct ld_graph *graph, struct ld_plan *plan,
@@ -295,6 +326,10 @@ static void touch_backward(const struct ld_graph *graph, struct ld_plan *plan,
     touch_grad(graph, plan, layer->out, step);
     touch_grad(graph, plan, layer->in, step);
     touch_grad(graph, plan, layer->identity, step);
+    if (layer->kind == LD_LAYER_DEFORM) {
+        touch_value(graph, plan, layer->offset, step);
+        touch_grad(graph, plan, layer->offset, step);
+    }
     if (reads_input(layer))
         touch_value(graph, plan, layer->in, step);
     if (reads_output(layer))
@@ -368,6 +403,9 @@ static bool make_lists(const struct ld_graph *graph, struct ld_plan *plan,
     plan->conv = ld_arena_new(arena, layers, sizeof(*plan->conv), err);
     plan->owned = ld_arena_new(arena, layers, sizeof(*plan->owned), err);
     plan->desc = ld_arena_new(arena, layers, sizeof(*plan->desc), err);
+    plan->deform = ld_arena_new(arena, layers, sizeof(*plan->deform), err);
+    plan->owned_deform =
+        ld_arena_new(arena, layers, sizeof(*plan->owned_deform), err);
     plan->span =
         ld_arena_new(arena, (size_t)plan->n_spans, sizeof(*plan->span), err);
     return err->code == LD_OK;
@@ -403,6 +441,8 @@ void ld_plan_free(struct ld_device *dev, struct ld_plan *plan)
         return;
     for (int i = 0; i < plan->n_owned; i++)
         dev->ops->conv_free(dev, plan->owned[i]);
+    for (int i = 0; i < plan->n_owned_deform; i++)
+        dev->ops->deform_free(dev, plan->owned_deform[i]);
     ld_arena_free(&plan->arena);
     ld_delete(plan);
 }

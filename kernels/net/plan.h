@@ -21,6 +21,9 @@ struct ld_plan {
     struct ld_conv **owned;    /* the different ones: equal layers share */
     struct ld_conv_desc *desc; /* of each owned one */
     int n_owned;
+    struct ld_deform **deform; /* of each layer, NULL unless it is a DEFORM */
+    struct ld_deform **owned_deform;
+    int n_owned_deform;
     struct ld_span *span; /* numbered by the functions below */
     int n_spans;
     size_t bytes;

@@ -9,15 +9,17 @@ struct stage {
     struct ld_graph *graph;
     char prefix[MAX_PREFIX]; /* of the block at hand */
     bool bottleneck;
-    int planes;  /* channels inside a block */
-    int groups;  /* of its 3x3, if it is a bottleneck */
-    int out;     /* channels that leave it */
-    int stride;  /* of the block at hand */
-    bool folded; /* BN on stored statistics */
+    int planes;      /* channels inside a block */
+    int groups;      /* of its 3x3, if it is a bottleneck */
+    int out;         /* channels that leave it */
+    int stride;      /* of the block at hand */
+    enum ld_dcn dcn; /* of its 3x3, if it is a bottleneck */
+    bool folded;     /* BN on stored statistics */
     bool trained;
 };
 
-/* A convolution and its batch norm; a block's last norm begins at zero, so that
+/* A convolution and its batch norm; deformable, where the stage is, if it is a
+ * 3x3; a block's last norm begins at zero, so that
  * the block begins as the identity. */
 static int filter_with_bn(const struct stage *stage, struct ld_filter filter,
                           const char *conv, const char *bn, bool last)
@@ -28,6 +30,10 @@ static int filter_with_bn(const struct stage *stage, struct ld_filter filter,
     filter.trained = stage->trained;
     snprintf(name, sizeof(name), "%s.%s", stage->prefix, conv);
     added = ld_graph_filter(stage->graph, filter, name, LD_INIT_KAIMING, 0);
+    if (stage->dcn != LD_DCN_NONE && filter.kernel == 3) {
+        snprintf(name, sizeof(name), "%s.%s.conv_offset", stage->prefix, conv);
+        ld_graph_offsets(stage->graph, added, name, stage->dcn == LD_DCN_V2);
+    }
     snprintf(name, sizeof(name), "%s.%s", stage->prefix, bn);
     ld_graph_bn(stage->graph, added, name, last ? 0 : 1, stage->folded);
     return added;
@@ -130,6 +136,7 @@ void ld_resnet_build(struct ld_graph *graph, const struct ld_model *model,
     x = add_stem(&s, graph->image, model->width);
     for (int stage = 1; stage <= 4; stage++) {
         set_training(&s, model, train, stage);
+        s.dcn = stage >= model->dcn_from ? model->dcn : LD_DCN_NONE;
         s.planes = ld_model_inner(model, stage);
         s.out = (model->width << (stage - 1)) * (s.bottleneck ? 4 : 1);
         for (int i = 0; i < blocks[stage - 1]; i++) {
