@@ -30,20 +30,17 @@ struct head {
     struct param param[32];
     int n_params;
     int N;
-    float *d_feat[LD_MAX_LEVELS]; /* maps */
 };
 
 static struct param *param_of(struct head *h, const char *name)
 {
-    char stored[64];
     struct golden_array a;
     struct param *p = h->param;
 
     for (; p < h->param + h->n_params; p++)
         if (strcmp(p->name, name) == 0)
             return p;
-    snprintf(stored, sizeof(stored), "w__%s", name);
-    a = golden_array(h->g, stored);
+    a = golden_array(h->g, name);
     h->n_params++;
     snprintf(p->name, sizeof(p->name), "%s", name);
     p->count = a.count;
@@ -60,12 +57,26 @@ static struct param *part_of(struct head *h, const char *name, const char *part)
     return param_of(h, full);
 }
 
+/* The small copy of the case lacks the largest arrays. */
+static bool stored(struct golden *g, const char *name)
+{
+    char why[120];
+
+    if (golden_has(g, name))
+        return true;
+    snprintf(why, sizeof(why), "%s is in the full set of cases only", name);
+    golden_left_out(g, why);
+    return false;
+}
+
 static void compare_params(struct head *h)
 {
     for (int i = 0; i < h->n_params; i++) {
         char name[64];
 
         snprintf(name, sizeof(name), "grad__%s", h->param[i].name);
+        if (!stored(h->g, name))
+            continue;
         golden_compare(h->g, name, h->param[i].grad, h->param[i].count, CLOSE);
     }
 }
@@ -261,9 +272,10 @@ static void run_backward(struct head *h, struct tower cls[LD_MAX_LEVELS],
         struct ld_shape shape = cls[level].first.desc.in;
 
         ops->add(h->m.dev, d_feat, other, shape);
-        golden_compare(h->g, golden_level("grad_feat", level),
-                       maps_plain(&h->m, d_feat, shape), shape_count(shape),
-                       CLOSE);
+        if (stored(h->g, golden_level("grad_feat", level)))
+            golden_compare(h->g, golden_level("grad_feat", level),
+                           maps_plain(&h->m, d_feat, shape), shape_count(shape),
+                           CLOSE);
     }
     compare_params(h);
 }

@@ -75,6 +75,58 @@ static void compare_slopes(struct loss_batch *t,
     }
 }
 
+/* GFL V2's: qualities of any size. */
+static void random_joint_batch(struct loss_batch *t, uint64_t seed)
+{
+    struct ld_rng rng = ld_rng_seed(seed, 1);
+
+    random_batch(t, seed);
+    for (size_t i = 0; i < 2 * (size_t)t->b.A; i++)
+        t->u[i] = 2 * ld_rng_normal(&rng);
+    t->b.quality = t->u;
+    t->b.weight_sum = ld_cpu_loss_weights(NULL, t->weight, &t->b) + 1e-6;
+}
+
+START_TEST(gradients_of_the_joint_loss_are_slopes)
+{
+    const struct ld_loss_rules rules = {.qfl = 1, .kd = 10, .kd_T = 2};
+    struct loss_batch t;
+    size_t places;
+    float *dz, *du;
+
+    ld_parallel_set_threads(1);
+    random_joint_batch(&t, 12);
+    t.b.teacher_K = 2; /* of 3 */
+    places = 2 * (size_t)t.b.A;
+    ld_cpu_loss_run(NULL, &t.terms, t.dz, t.dr, t.du, t.weight, &t.b, &rules);
+    dz = loss_batch_new(&t, places * 3, sizeof(float));
+    du = loss_batch_new(&t, places, sizeof(float));
+    memcpy(dz, t.dz, places * 3 * sizeof(float));
+    memcpy(du, t.du, places * sizeof(float));
+    compare_slopes(&t, &rules, t.z, dz, 3, 1);
+    compare_slopes(&t, &rules, t.u, du, 1, 1);
+    ld_arena_free(&t.arena);
+}
+END_TEST
+
+START_TEST(weights_of_positives_are_their_largest_joint_probability)
+{
+    struct loss_batch t;
+
+    random_joint_batch(&t, 5);
+    for (int row = 0; row < t.b.n_rows; row++) {
+        size_t at = (size_t)t.index[row];
+        const float *z = t.z + at * 3;
+        float top = fmaxf(z[0], fmaxf(z[1], z[2]));
+        double p = 1 / (1 + exp(-(double)top)) / (1 + exp(-(double)t.u[at]));
+
+        ck_assert_double_eq_tol((double)t.weight[row],
+                                t.label[row] >= 0 ? p : 0, 1e-6);
+    }
+    ld_arena_free(&t.arena);
+}
+END_TEST
+
 /* With one term alone; QFL's quality is a constant to it, so that its box
  * gradient is 0 and no slope. */
 static void compare_term_slopes(const struct ld_loss_rules *rules, bool box)
@@ -128,23 +180,30 @@ static void ck_bits_equal(const float *a, const float *b, size_t count)
     ck_assert_int_eq(memcmp(a, b, count * sizeof(float)), 0);
 }
 
-START_TEST(the_number_of_threads_changes_no_bit)
+static void compare_threads(void make(struct loss_batch *, uint64_t))
 {
     struct loss_batch one, many;
 
-    random_batch(&one, 5);
+    make(&one, 5);
     ld_parallel_set_threads(1);
     loss_batch_run(&one, &reference_rules);
     for (int n = 2; n <= 5; n++) {
-        random_batch(&many, 5);
+        make(&many, 5);
         ld_parallel_set_threads(n);
         loss_batch_run(&many, &reference_rules);
         ck_assert_int_eq(memcmp(&one.terms, &many.terms, sizeof(one.terms)), 0);
         ck_bits_equal(one.dz, many.dz, 2 * (size_t)one.b.A * 3);
         ck_bits_equal(one.dr, many.dr, 2 * (size_t)one.b.A * 68);
+        ck_bits_equal(one.du, many.du, 2 * (size_t)one.b.A);
         ld_arena_free(&many.arena);
     }
     ld_arena_free(&one.arena);
+}
+
+START_TEST(the_number_of_threads_changes_no_bit)
+{
+    compare_threads(random_batch);
+    compare_threads(random_joint_batch);
 }
 END_TEST
 
@@ -153,13 +212,15 @@ START_TEST(every_gradient_is_written_and_0_where_no_loss_reads)
     struct loss_batch t;
     bool has_row[400] = {false};
 
-    random_batch(&t, 5);
+    random_joint_batch(&t, 5);
+    memset(t.du, 0xff, 2 * (size_t)t.b.A * sizeof(float)); /* NaN */
     for (int i = 0; i < t.b.n_rows; i++)
         has_row[t.index[i]] = true;
     memset(t.dz, 0xff, 2 * (size_t)t.b.A * 3 * sizeof(float)); /* NaN */
     memset(t.dr, 0xff, 2 * (size_t)t.b.A * 68 * sizeof(float));
     loss_batch_run(&t, &reference_rules);
     for (int a = 0; a < 2 * t.b.A; a++) {
+        ck_assert(t.valid[a] ? t.du[a] != 0 : t.du[a] == 0);
         for (int k = 0; k < 3; k++)
             ck_assert(t.valid[a] ? t.dz[a * 3 + k] != 0 : t.dz[a * 3 + k] == 0);
         for (int k = 0; k < 68; k++)
@@ -308,6 +369,8 @@ Suite *suite(void)
     TCase *c = tcase_create("slopes");
 
     tcase_add_test(c, gradients_of_the_class_terms_are_slopes);
+    tcase_add_test(c, gradients_of_the_joint_loss_are_slopes);
+    tcase_add_test(c, weights_of_positives_are_their_largest_joint_probability);
     tcase_add_test(c, gradients_of_the_box_terms_are_slopes);
     tcase_add_test(c, gradients_of_the_localization_distillation_are_slopes);
     suite_add_tcase(s, c);

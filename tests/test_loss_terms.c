@@ -113,6 +113,114 @@ START_TEST(qfl_of_a_run_is_the_sum_of_its_logits)
 }
 END_TEST
 
+/* Of a product of probabilities, by long double. */
+static double joint_in_double(double z, double u, double y, double g[2])
+{
+    long double s = 1 / (1 + expl(-(long double)z)), s_rest = 1 / (1 + expl(z));
+    long double q = 1 / (1 + expl(-(long double)u)), q_rest = 1 / (1 + expl(u));
+    long double p = s * q, rest = s_rest + s * q_rest, gap = p - y;
+    long double entropy =
+        -y * fmaxl(logl(p), -100) -
+        (1 - y) * fmaxl(p < 0.5L ? log1pl(-p) : logl(rest), -100);
+    long double dp =
+        gap * gap * gap / fmaxl(p * rest, 1e-12L) + 2 * gap * entropy;
+
+    g[0] = (double)(dp * p * s_rest);
+    g[1] = (double)(dp * p * q_rest);
+    return (double)(gap * gap * entropy);
+}
+
+/* Errors in parts of a loss or of 1; of the gradients likewise. */
+static double joint_error(float z, float u, float y)
+{
+    double want_g[2], g[2];
+    double want = joint_in_double((double)z, (double)u, (double)y, want_g);
+    double worst =
+        fabs(ld_cpu_joint_qfl(&g[0], &g[1], z, u, y) - want) / fmax(1, want);
+    float run_z, run_u;
+
+    for (int i = 0; i < 2; i++)
+        worst = fmax(worst, fabs(g[i] - want_g[i]) / fmax(1, fabs(want_g[i])));
+    if (y > 0)
+        return worst;
+    want -= ld_cpu_joint_background(&run_z, &run_u, &z, 1, u, 1);
+    worst = fmax(worst, fabs(want));
+    worst = fmax(worst, fabs((double)run_z - want_g[0]));
+    return fmax(worst, fabs((double)run_u - want_g[1]));
+}
+
+START_TEST(joint_qfl_is_right_from_logit_minus_30_to_30)
+{
+    double worst = 0;
+
+    for (int i = -300; i <= 300; i++)
+        for (int j = -30; j <= 30; j++)
+            for (int k = 0; k <= 2; k++)
+                worst = fmax(
+                    worst, joint_error((float)i / 10, (float)j, (float)k / 2));
+    printf("# joint qfl: worst error %.2g\n", worst);
+    ck_assert_double_lt(worst, 1e-5); /* values up to 60, in float32 */
+}
+END_TEST
+
+/* A small p loses nothing to 1 - p: the value is p^3. */
+START_TEST(joint_qfl_of_a_small_probability_is_exact_to_float32)
+{
+    for (float z = -1; z > -12; z -= 0.37F) {
+        double g[2];
+        float run_z, run_u;
+        double want = joint_in_double((double)z, (double)z, 0, g);
+
+        ck_assert_double_eq_tol(
+            ld_cpu_joint_background(&run_z, &run_u, &z, 1, z, 1), want,
+            2e-6 * want);
+        ck_assert_double_eq_tol((double)run_z, g[0], 2e-6 * g[0]);
+        ck_assert_double_eq_tol((double)run_u, g[1], 2e-6 * g[1]);
+    }
+}
+END_TEST
+
+START_TEST(joint_qfl_of_a_run_is_the_sum_of_its_logits)
+{
+    const float u = 0.4F;
+    float z[600], g[600], g_u;
+    double sum = 0, sum_u = 0, worst = 0;
+
+    for (int i = 0; i < 600; i++)
+        z[i] = (float)((i * 37) % 200 - 100) / 7;
+    ck_assert(!isnan(ld_cpu_joint_background(g, &g_u, z, 600, u, 2)));
+    for (int i = 0; i < 600; i++) {
+        double one, one_u;
+
+        sum += ld_cpu_joint_qfl(&one, &one_u, z[i], u, 0);
+        sum_u += one_u;
+        worst = fmax(worst, fabs((double)g[i] - 2 * one));
+    }
+    ck_assert_double_lt(worst, 2e-6);
+    ck_assert_double_eq_tol((double)g_u, 2 * sum_u, 1e-6 * sum_u);
+    ck_assert_double_eq_tol(ld_cpu_joint_background(g, &g_u, z, 600, u, 2), sum,
+                            1e-6 * sum);
+}
+END_TEST
+
+START_TEST(a_nan_logit_or_quality_makes_a_joint_term_nan)
+{
+    float z[9] = {0}, g[9], g_u;
+    double d[2];
+
+    for (int i = 0; i < 9; i++) {
+        z[i] = NAN;
+        ck_assert(isnan(ld_cpu_joint_background(g, &g_u, z, 9, 0, 1)));
+        ck_assert(isnan(g[i]) && isnan(g_u));
+        z[i] = 0;
+    }
+    ck_assert(isnan(ld_cpu_joint_background(g, &g_u, z, 9, NAN, 1)));
+    ck_assert(isnan(g[3]) && isnan(g_u));
+    ck_assert(isnan(ld_cpu_joint_qfl(&d[0], &d[1], NAN, 0, 0.5F)));
+    ck_assert(isnan(ld_cpu_joint_qfl(&d[0], &d[1], 0, NAN, 0.5F)));
+}
+END_TEST
+
 START_TEST(a_nan_logit_makes_every_term_nan)
 {
     float x[17] = {0}, teacher[17] = {0}, g[17] = {0};
@@ -180,6 +288,35 @@ static void golden_qfl(struct golden *g)
     }
     compare_loss(g, sum);
     golden_compare(g, "grad_pred", grad, n * K, FLOAT32);
+}
+
+/* The case gives probabilities and the gradients with respect to them: as
+ * logits of quality 1 they have p (1 - p) times these. */
+static void golden_joint(struct golden *g)
+{
+    struct golden_array pred = golden_array(g, "pred");
+    size_t K = (size_t)pred.dim[1], n = (size_t)pred.dim[0];
+    const float *p = pred.data, *score = golden_floats(g, "score", n);
+    const float *weight = golden_floats(g, "weight", n);
+    const float *want = golden_floats(g, "grad_pred", n * K);
+    const int64_t *label = golden_array(g, "label").data;
+    double factor = golden_number(g, "params.loss_weight") /
+                    golden_number(g, "params.avg_factor");
+    double sum = 0, worst = 0, largest = 0;
+
+    for (size_t i = 0; i < n * K; i++) {
+        bool own = label[i / K] == (int64_t)(i % K);
+        float z = (float)log((double)p[i] / (1 - (double)p[i]));
+        double d, d_u, w = (double)weight[i / K] * factor;
+        double slope = (double)(want[i] * p[i] * (1 - p[i]));
+
+        sum += w * ld_cpu_joint_qfl(&d, &d_u, z, 40, own ? score[i / K] : 0);
+        worst = fmax(worst, fabs(w * d - slope));
+        largest = fmax(largest, fabs(slope));
+    }
+    compare_loss(g, sum);
+    ck_assert_msg(worst <= 1e-5 * largest, "%s: a gradient is %g off", g->name,
+                  worst); /* p and its logit are float32 */
 }
 
 static void golden_dfl(struct golden *g)
@@ -286,8 +423,7 @@ static bool is(const struct golden *g, const char *kind)
 static void compare_term(struct golden *g)
 {
     if (is(g, "qfl_prob"))
-        golden_left_out(g, "quality focal loss on joint probabilities is of "
-                           "GFL V2's head");
+        golden_joint(g);
     else if (is(g, "iouloss") || is(g, "diouloss"))
         golden_left_out(g, "no recipe uses this box loss");
     else if (is(g, "im_"))
@@ -347,6 +483,10 @@ Suite *suite(void)
     tcase_add_test(c, exp_and_log1p_keep_nan_and_go_on_to_0);
     tcase_add_test(c, qfl_is_right_from_logit_minus_100_to_100);
     tcase_add_test(c, qfl_of_a_run_is_the_sum_of_its_logits);
+    tcase_add_test(c, joint_qfl_is_right_from_logit_minus_30_to_30);
+    tcase_add_test(c, joint_qfl_of_a_small_probability_is_exact_to_float32);
+    tcase_add_test(c, joint_qfl_of_a_run_is_the_sum_of_its_logits);
+    tcase_add_test(c, a_nan_logit_or_quality_makes_a_joint_term_nan);
     tcase_add_test(c, a_nan_logit_makes_every_term_nan);
     tcase_add_test(c, terms_and_gradients_are_those_of_the_reference);
     tcase_add_test(

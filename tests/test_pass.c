@@ -7,6 +7,7 @@
 #include "tests/nets.h"
 #include "tests/suite.h"
 
+enum { N_ROWS = 3 };
 enum { N = 2, H = 64, W = 64, PIXELS = N * 3 * H * W };
 
 /* L = the rows times fixed random numbers. */
@@ -14,8 +15,8 @@ struct problem {
     struct ld_device *dev;
     struct ld_net *net;
     struct golden g; /* for its arena */
-    float *pixels, *upstream[2];
-    size_t n_rows[2]; /* numbers in the class rows, the box rows */
+    float *pixels, *upstream[N_ROWS];
+    size_t n_rows[N_ROWS]; /* numbers in class, box and quality rows */
 };
 
 static float *draws(struct problem *p, size_t n, struct ld_rng *rng)
@@ -67,10 +68,11 @@ static void set_up(struct problem *p, struct ld_model model, uint64_t seed)
     poison(p->net);
     set_params(p, &rng);
     A = (size_t)ld_net_grid(p->net).start[LD_MAX_LEVELS];
-    p->n_rows[0] = N * A * (size_t)model.n_classes;
+    p->n_rows[0] = N * A * (size_t)ld_model_class_logits(&model);
     p->n_rows[1] = N * A * 4 * (size_t)(model.reg_max + 1);
+    p->n_rows[2] = model.head == LD_HEAD_GFLV2 ? N * A : 0;
     p->pixels = draws(p, PIXELS, &rng);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < N_ROWS; i++)
         p->upstream[i] = draws(p, p->n_rows[i], &rng);
 }
 
@@ -83,7 +85,7 @@ static void tear_down(struct problem *p)
 
 static double loss(struct problem *p)
 {
-    float *rows[2];
+    float *rows[N_ROWS];
     double sum = 0;
 
     p->dev->ops->upload(p->dev, ld_net_input(p->net), p->pixels,
@@ -91,22 +93,29 @@ static double loss(struct problem *p)
     ld_net_forward(p->net);
     rows[0] = ld_net_class_rows(p->net);
     rows[1] = ld_net_box_rows(p->net);
-    for (int i = 0; i < 2; i++)
+    rows[2] = ld_net_quality_rows(p->net);
+    for (int i = 0; i < N_ROWS; i++)
         for (size_t j = 0; j < p->n_rows[i]; j++) /* the CPU's: readable */
             sum += (double)rows[i][j] * (double)p->upstream[i][j];
     return sum;
 }
 
-static void gradients(struct problem *p)
+static void upload_upstream(struct problem *p)
 {
-    float *to[2];
+    float *to[N_ROWS];
 
-    loss(p);
     to[0] = ld_net_class_rows_grad(p->net);
     to[1] = ld_net_box_rows_grad(p->net);
-    for (int i = 0; i < 2; i++)
+    to[2] = ld_net_quality_rows_grad(p->net);
+    for (int i = 0; i < N_ROWS; i++)
         p->dev->ops->upload(p->dev, to[i], p->upstream[i],
                             p->n_rows[i] * sizeof(float));
+}
+
+static void gradients(struct problem *p)
+{
+    loss(p);
+    upload_upstream(p);
     ld_net_zero_grad(p->net);
     ld_net_backward(p->net);
 }
@@ -218,6 +227,17 @@ START_TEST(gradients_of_bottlenecks_agree_with_finite_differences)
 }
 END_TEST
 
+START_TEST(gradients_of_a_head_with_qualities_agree_with_finite_differences)
+{
+    struct ld_model model = tiny_model();
+
+    model.head = LD_HEAD_GFLV2;
+    model.background_logit = true;
+    model.reg_max = 7;
+    check_gradients(model);
+}
+END_TEST
+
 START_TEST(gradients_of_grouped_bottlenecks_agree_with_finite_differences)
 {
     struct ld_model model = tiny_model();
@@ -245,11 +265,7 @@ START_TEST(a_second_pass_gives_the_same_bits_and_adds_to_the_gradients)
     gradients(&p);
     ck_assert_mem_eq(first, p.net->grads, count * sizeof(float));
     loss(&p);
-    for (int i = 0; i < 2; i++)
-        p.dev->ops->upload(p.dev,
-                           i ? ld_net_box_rows_grad(p.net)
-                             : ld_net_class_rows_grad(p.net),
-                           p.upstream[i], p.n_rows[i] * sizeof(float));
+    upload_upstream(&p);
     ld_net_backward(p.net);
     for (int i = 0; i < n; i++)
         if (params[i].trained)
@@ -290,6 +306,8 @@ Suite *suite(void)
     tcase_add_test(c,
                    gradients_on_batch_statistics_agree_with_finite_differences);
     tcase_add_test(c, gradients_of_bottlenecks_agree_with_finite_differences);
+    tcase_add_test(
+        c, gradients_of_a_head_with_qualities_agree_with_finite_differences);
     tcase_add_test(
         c, gradients_of_grouped_bottlenecks_agree_with_finite_differences);
     tcase_add_test(c,
