@@ -360,8 +360,8 @@ static bool read_group(struct loader *l, const char *name,
     return ok;
 }
 
-bool ld_checkpoint_load(const char *path, struct ld_checkpoint *out,
-                        struct ld_arena *arena, struct ld_err *err)
+bool ld_checkpoint_load_own(const char *path, struct ld_checkpoint *out,
+                            struct ld_arena *arena, struct ld_err *err)
 {
     struct loader l = {.path = path, .arena = arena, .err = err};
     bool ok;

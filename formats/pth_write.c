@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "formats/pth.h"
 #include "formats/utf8.h"
 #include "formats/zip_write.h"
 
@@ -80,7 +81,7 @@ static void put_meta(struct ld_buf *out, const struct ld_checkpoint *in,
         {"mmdet_version", MMDET_VERSION},
         {"config", meta->config},
         {"ld_distill", LD_VERSION},
-        {"ld_distill_config", in->config},
+        {LD_PTH_CONFIG, in->config},
     };
 
     put_op(out, EMPTY_DICT);

@@ -60,6 +60,9 @@ bool ld_setup_model(const struct ld_checkpoint *checkpoint, const char *path,
 {
     struct ld_config own;
 
+    if (!checkpoint->config)
+        return ld_fail(err, LD_ERR_FORMAT, "%s: no GFL detector: %s", path,
+                       checkpoint->why_no_model);
     if (!ld_config_default(&own, arena, err) ||
         !ld_config_parse(&own, checkpoint->config, path, arena, err))
         return false;
@@ -103,19 +106,42 @@ void ld_setup_model_text(const struct ld_model *model, char out[160])
              model->reg_max + 1);
 }
 
+static bool has_class(const struct ld_dataset *set, const char *name)
+{
+    for (int i = 0; i < set->n_classes; i++)
+        if (strcmp(set->class_names[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Names that are only assumed, none of which the data knows. */
+static bool names_nothing(const struct ld_checkpoint *checkpoint,
+                          const struct ld_dataset *set)
+{
+    for (int i = 0; i < checkpoint->n_classes; i++)
+        if (has_class(set, checkpoint->class_names[i]))
+            return false;
+    return checkpoint->classes_assumed;
+}
+
 bool ld_setup_same_classes(const struct ld_checkpoint *checkpoint,
                            const char *path, const struct ld_dataset *set,
                            struct ld_err *err)
 {
+    const char *assumed =
+        checkpoint->classes_assumed ? " (assumed: the file names none)" : "";
+
     if (checkpoint->n_classes != set->n_classes)
         return ld_fail(err, LD_ERR_MISMATCH,
                        "%s: has %d classes, the data set has %d", path,
                        checkpoint->n_classes, set->n_classes);
+    if (names_nothing(checkpoint, set))
+        return true;
     for (int i = 0; i < set->n_classes; i++)
         if (strcmp(checkpoint->class_names[i], set->class_names[i]) != 0)
             return ld_fail(err, LD_ERR_MISMATCH,
-                           "%s: class %d is '%s', in the data set it is '%s'",
-                           path, i, checkpoint->class_names[i],
+                           "%s: class %d is '%s'%s, in the data set it is '%s'",
+                           path, i, checkpoint->class_names[i], assumed,
                            set->class_names[i]);
     return true;
 }

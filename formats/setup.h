@@ -29,7 +29,8 @@ struct ld_dataset *ld_setup_dataset(const struct ld_config *config,
                                     enum ld_split split, struct ld_err *err);
 
 /* The model that a checkpoint holds: its config's model.*, its classes. Also
- * gives its whole config, unless `config` is NULL. `path` is for errors. */
+ * gives its whole config, unless `config` is NULL. `path` is for errors:
+ * LD_ERR_FORMAT if it is no such detector. */
 bool ld_setup_model(const struct ld_checkpoint *checkpoint, const char *path,
                     struct ld_model *model, struct ld_config *config,
                     struct ld_arena *arena, struct ld_err *err);
@@ -39,7 +40,9 @@ bool ld_setup_model(const struct ld_checkpoint *checkpoint, const char *path,
 void ld_setup_model_text(const struct ld_model *model, char out[160]);
 
 /* True if a checkpoint's classes are those of the data set, in order.
- * LD_ERR_MISMATCH names the first that differs. */
+ * LD_ERR_MISMATCH names the first that differs. Of a checkpoint that names none
+ * the number alone counts, unless the data knows a name that was assumed: then
+ * it is about that data set, and the order must be its. */
 bool ld_setup_same_classes(const struct ld_checkpoint *checkpoint,
                            const char *path, const struct ld_dataset *set,
                            struct ld_err *err);

@@ -89,7 +89,9 @@ static bool eval_set(const struct ld_command_line *line,
         ld_setup_dataset(&detector->config, LD_SPLIT_VAL, err);
     struct ld_evaluation e = {&detector->config, set, dev, detector->net};
     struct ld_checkpoint classes = {.class_names = detector->class_names,
-                                    .n_classes = detector->n_classes};
+                                    .n_classes = detector->n_classes,
+                                    .classes_assumed =
+                                        detector->classes_assumed};
     struct ld_image_detections *images;
     struct ld_arena arena = {0};
     struct ld_scores scores;

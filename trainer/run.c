@@ -1,5 +1,6 @@
 #include "trainer/run.h"
 
+#include <stdio.h>
 #include <string.h>
 
 bool ld_detector_open(struct ld_detector *out, struct ld_device *dev,
@@ -14,6 +15,9 @@ bool ld_detector_open(struct ld_detector *out, struct ld_device *dev,
         goto done;
     out->class_names = checkpoint.class_names;
     out->n_classes = checkpoint.n_classes;
+    out->classes_assumed = checkpoint.classes_assumed;
+    if (checkpoint.note)
+        fprintf(stderr, "ld-distill: %s: %s\n", path, checkpoint.note);
     out->epoch = checkpoint.epoch;
     out->step = checkpoint.step;
     out->net = ld_net_new(dev, &out->model, LD_NET_INFER, err);

@@ -13,6 +13,7 @@ struct ld_detector {
     struct ld_config config; /* of its training */
     const char **class_names;
     int n_classes;
+    bool classes_assumed; /* as in struct ld_checkpoint */
     int64_t epoch, step;
     struct ld_arena arena; /* owns the strings above */
 };

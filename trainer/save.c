@@ -138,7 +138,7 @@ bool ld_save_resume(const struct ld_saver *saver, struct ld_place *place,
     bool ok;
 
     ok = ld_path_join(path, saver->out, LATEST, err) &&
-         ld_checkpoint_load(path, &c, &arena, err) &&
+         ld_checkpoint_load_own(path, &c, &arena, err) &&
          ld_setup_model(&c, path, &model, &then, &arena, err) &&
          ld_setup_same_classes(&c, path, saver->set, err) &&
          same_run(saver->config, &then, path, err) &&
