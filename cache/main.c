@@ -61,15 +61,6 @@ struct command {
     bool answered; /* --help and the like: nothing is left to do */
 };
 
-static void print_config_help(void)
-{
-    struct ld_buf text = {.max = 1 << 20};
-
-    ld_config_help(&text);
-    fwrite(text.data, 1, text.len, stdout);
-    ld_buf_free(&text);
-}
-
 static bool take_option(struct command *command, int option, struct ld_err *err)
 {
     struct ld_settings *settings = &command->settings;
@@ -89,7 +80,7 @@ static bool take_option(struct command *command, int option, struct ld_err *err)
     case OPT_THREADS:
         return ld_settings_add(settings, "threads=", optarg, arena, err);
     case OPT_HELP_CONFIG:
-        print_config_help();
+        ld_setup_print_keys();
         break;
     case OPT_HELP:
         fputs(usage, stdout);
@@ -124,9 +115,8 @@ static bool read_command(struct command *command, int argc, char **argv,
         return ld_fail(err, LD_ERR_USAGE, "%s is missing (see --help)",
                        command->job.teacher ? "--out" : "--teacher");
 
-    return ld_config_default(config, arena, err) &&
-           ld_config_read(config, argv[optind + 1], arena, err) &&
-           ld_settings_apply(&command->settings, config, arena, err);
+    return ld_setup_config(config, argv[optind + 1], &command->settings, arena,
+                           err);
 }
 
 int main(int argc, char **argv)

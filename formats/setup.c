@@ -30,6 +30,24 @@ bool ld_settings_apply(const struct ld_settings *settings,
     return true;
 }
 
+bool ld_setup_config(struct ld_config *config, const char *path,
+                     const struct ld_settings *settings, struct ld_arena *arena,
+                     struct ld_err *err)
+{
+    return ld_config_default(config, arena, err) &&
+           ld_config_read(config, path, arena, err) &&
+           ld_settings_apply(settings, config, arena, err);
+}
+
+void ld_setup_print_keys(void)
+{
+    struct ld_buf text = {.max = 1 << 20};
+
+    ld_config_help(&text);
+    fwrite(text.data, 1, text.len, stdout);
+    ld_buf_free(&text);
+}
+
 struct ld_dataset *ld_setup_dataset(const struct ld_config *config,
                                     enum ld_split split, struct ld_err *err)
 {

@@ -21,6 +21,14 @@ bool ld_settings_apply(const struct ld_settings *settings,
                        struct ld_config *config, struct ld_arena *arena,
                        struct ld_err *err);
 
+/* A command's config: the defaults, the file, the settings. */
+bool ld_setup_config(struct ld_config *config, const char *path,
+                     const struct ld_settings *settings, struct ld_arena *arena,
+                     struct ld_err *err);
+
+/* Prints every key of a config on stdout, for --help-config. */
+void ld_setup_print_keys(void);
+
 enum ld_split { LD_SPLIT_TRAIN, LD_SPLIT_VAL };
 
 /* Reads the annotations that data.train or data.val names. LD_ERR_USAGE if the

@@ -65,6 +65,30 @@ START_TEST(an_h5_is_the_checkpoint_without_momentum)
 }
 END_TEST
 
+START_TEST(settings_change_the_config_that_goes_along_but_not_the_model)
+{
+    const struct ld_settings settings = {
+        .items = {"test.score=0.5", "model.depth=101"}, .n = 2};
+    struct ld_checkpoint c;
+    struct ld_config config;
+    struct ld_model model;
+    struct ld_arena arena = {0};
+    struct ld_err err = {0};
+
+    save("a.h5", "model: {depth: 34}\ntest: {per_image: 7}\n");
+    ck_assert_msg(ld_export_run("a.h5", NULL, "out.h5", &settings, &err), "%s",
+                  err.text);
+    ck_assert(ld_checkpoint_load("out.h5", &c, &arena, &err));
+    ck_assert(ld_setup_model(&c, "out.h5", &model, &config, &arena, &err));
+    ck_assert_int_eq(model.depth, 34);
+    ck_assert_int_eq(model.n_classes, 3);
+    ck_assert_int_eq(config.test.per_image, 7);
+    ck_assert(config.test.score_limit == 0.5f);
+    ld_arena_free(&arena);
+    clear();
+}
+END_TEST
+
 START_TEST(a_checkpoint_is_exported_over_itself)
 {
     struct made_checkpoint m;
@@ -251,6 +275,8 @@ Suite *suite(void)
 
     tcase_add_unchecked_fixture(c, scratch_open, scratch_close);
     tcase_add_test(c, an_h5_is_the_checkpoint_without_momentum);
+    tcase_add_test(
+        c, settings_change_the_config_that_goes_along_but_not_the_model);
     tcase_add_test(c, a_checkpoint_is_exported_over_itself);
     tcase_add_test(c, the_format_is_the_endings_or_the_one_named);
     tcase_add_test(c, what_has_no_format_is_refused_with_those_there_are);

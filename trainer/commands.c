@@ -21,14 +21,19 @@ static bool want_words(const struct ld_command_line *line, int least, int most,
                    expected);
 }
 
+static bool want_out(const struct ld_command_line *line, struct ld_err *err)
+{
+    return line->out ||
+           ld_fail(err, LD_ERR_USAGE, "--out is missing (see --help)");
+}
+
 /* ---- train, check ---- */
 
 static bool read_config(const struct ld_command_line *line,
                         struct ld_config *config, struct ld_err *err)
 {
-    if (!ld_config_default(config, line->arena, err) ||
-        !ld_config_read(config, line->words[0], line->arena, err) ||
-        !ld_settings_apply(&line->settings, config, line->arena, err))
+    if (!ld_setup_config(config, line->words[0], &line->settings, line->arena,
+                         err))
         return false;
     if (line->cache) {
         config->teacher.cache = line->cache;
@@ -42,11 +47,9 @@ bool ld_command_train(const struct ld_command_line *line, struct ld_err *err)
     struct ld_config config;
     struct ld_train job = {&config, line->out, line->resume};
 
-    if (!want_words(line, 1, 1, "train CONFIG --out FOLDER", err))
-        return false;
-    if (!line->out)
-        return ld_fail(err, LD_ERR_USAGE, "--out is missing (see --help)");
-    return read_config(line, &config, err) && ld_train_run(&job, err);
+    return want_words(line, 1, 1, "train CONFIG --out FOLDER", err) &&
+           want_out(line, err) && read_config(line, &config, err) &&
+           ld_train_run(&job, err);
 }
 
 bool ld_command_check(const struct ld_command_line *line, struct ld_err *err)
@@ -182,11 +185,12 @@ bool ld_command_detect(const struct ld_command_line *line, struct ld_err *err)
     bool ok;
 
     if (!want_words(line, 1, 1 << 30,
-                    "detect IMAGE... --checkpoint FILE --out FOLDER", err))
+                    "detect IMAGE... --checkpoint FILE --out FOLDER", err) ||
+        !want_out(line, err))
         return false;
-    if (!line->checkpoint || !line->out)
-        return ld_fail(err, LD_ERR_USAGE, "%s is missing (see --help)",
-                       line->checkpoint ? "--out" : "--checkpoint");
+    if (!line->checkpoint)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "--checkpoint is missing (see --help)");
     ok = ld_folder_make(line->out, err) &&
          open_detector(&detector, &e.dev, line, line->checkpoint, err);
     e.net = detector.net;
@@ -202,11 +206,9 @@ bool ld_command_detect(const struct ld_command_line *line, struct ld_err *err)
 
 bool ld_command_export(const struct ld_command_line *line, struct ld_err *err)
 {
-    if (!want_words(line, 1, 1, "export CHECKPOINT --out FILE", err))
-        return false;
-    if (!line->out)
-        return ld_fail(err, LD_ERR_USAGE, "--out is missing (see --help)");
-    return ld_export_run(line->words[0], line->format, line->out,
+    return want_words(line, 1, 1, "export CHECKPOINT --out FILE", err) &&
+           want_out(line, err) &&
+           ld_export_run(line->words[0], line->format, line->out,
                          &line->settings, err);
 }
 
@@ -236,10 +238,9 @@ bool ld_command_curves(const struct ld_command_line *line, struct ld_err *err)
     struct ld_curve *curves;
     int n = line->n_words - 1;
 
-    if (!want_words(line, 2, 64, "curves KEY FOLDER... --out FILE.svg", err))
+    if (!want_words(line, 2, 64, "curves KEY FOLDER... --out FILE.svg", err) ||
+        !want_out(line, err))
         return false;
-    if (!line->out)
-        return ld_fail(err, LD_ERR_USAGE, "--out is missing (see --help)");
     curves = ld_arena_new(line->arena, (size_t)n, sizeof(*curves), err);
     for (int i = 0; curves && i < n; i++)
         if (!read_curve(line->words[i + 1], line->words[0], &curves[i],

@@ -47,6 +47,26 @@ static bool write_h5(const struct ld_export *in, const char *path,
     return ld_checkpoint_save(path, &in->checkpoint, err);
 }
 
+/* The config that goes along, with the settings in it; but the model is what
+ * the tensors are. The text is the buffer's. */
+static bool apply_settings(struct ld_export *e,
+                           const struct ld_settings *settings,
+                           struct ld_buf *text, struct ld_arena *arena,
+                           struct ld_err *err)
+{
+    const struct ld_model model = e->config.model;
+
+    if (settings->n == 0)
+        return true;
+    if (!ld_settings_apply(settings, &e->config, arena, err))
+        return false;
+    e->config.model = model;
+    ld_config_text(&e->config, text);
+    ld_buf_put(text, "", 1);
+    e->checkpoint.config = (const char *)text->data;
+    return ld_buf_ok(text, err);
+}
+
 struct format {
     const char *name, *ending;
     bool for_torch; /* holds all of the state_dict of mmdetection */
@@ -104,6 +124,7 @@ bool ld_export_run(const char *from, const char *format, const char *out,
                    const struct ld_settings *settings, struct ld_err *err)
 {
     const struct format *f = find_format(format, out, err);
+    struct ld_buf text = {.max = 1 << 24};
     struct ld_arena arena = {0};
     struct ld_export e;
     bool ok;
@@ -113,10 +134,11 @@ bool ld_export_run(const char *from, const char *format, const char *out,
     ok =
         ld_checkpoint_load(from, &e.checkpoint, &arena, err) &&
         ld_setup_model(&e.checkpoint, from, &e.model, &e.config, &arena, err) &&
-        ld_settings_apply(settings, &e.config, &arena, err);
+        apply_settings(&e, settings, &text, &arena, err);
     e.checkpoint.n_momentum = 0;
     ok = ok && (!f->for_torch || add_project(&e, &arena, err)) &&
          f->write(&e, out, err);
+    ld_buf_free(&text);
     ld_arena_free(&arena);
     return ok;
 }

@@ -14,8 +14,8 @@ struct ld_export {
 
 /* Reads the checkpoint `from` and writes its detector to `out`, whole or not at
  * all; a file that stands there is replaced. `format` is a name of the table in
- * export.c, or NULL: by the ending of `out`. `settings` change what a format
- * writes of the config. LD_ERR_USAGE if it is of no format, with the names
- * there are; else what reading and writing say. */
+ * export.c, or NULL: by the ending of `out`. `settings` change the config that
+ * goes along (test.*, data.val), never its model. LD_ERR_USAGE if it is of no
+ * format, with the names there are; else what reading and writing say. */
 bool ld_export_run(const char *from, const char *format, const char *out,
                    const struct ld_settings *settings, struct ld_err *err);

@@ -38,9 +38,8 @@ static const char usage[] =
     "         safetensors  .safetensors  its names and shapes too\n"
     "         h5           .h5           a checkpoint of this program\n"
     "         onnx         .onnx         from the image to the boxes, for\n"
-    "                                    onnxruntime and others; test.* of "
-    "--set\n"
-    "                                    are built in\n"
+    "                                    onnxruntime and others\n"
+    "         --set changes the config that goes along: test.score, data.val\n"
     "curves   Plots KEY (loss, loss_ld, AP, ..) of the log of each FOLDER,\n"
     "         as SVG or PNG by FILE's ending.\n"
     "\n"
@@ -50,9 +49,7 @@ static const char usage[] =
     "  --checkpoint FILE     the detector to use\n"
     "  --out PATH            folder or file to write\n"
     "  --json FILE           detections as COCO results\n"
-    "  --format NAME         mmdet, safetensors, onnx or h5 (default: by "
-    "the\n"
-    "                        ending)\n"
+    "  --format NAME         of export (default: by FILE's ending)\n"
     "  --resume              go on from FOLDER/latest.h5, to the bit\n"
     "  --set KEY=VALUE       sets one key of the config; may be repeated\n"
     "  --device NAME         auto, cpu or cuda (key device)\n"
@@ -102,20 +99,11 @@ static const struct {
     {"export", ld_command_export}, {"curves", ld_command_curves},
 };
 
-static void print_config_help(void)
-{
-    struct ld_buf text = {.max = 1 << 20};
-
-    ld_config_help(&text);
-    fwrite(text.data, 1, text.len, stdout);
-    ld_buf_free(&text);
-}
-
 /* True if the option asks for a text, which is then printed. */
 static bool answer(int option)
 {
     if (option == OPT_HELP_CONFIG)
-        print_config_help();
+        ld_setup_print_keys();
     else if (option == OPT_HELP)
         fputs(usage, stdout);
     else if (option == OPT_VERSION)
