@@ -80,7 +80,7 @@ static bool take_option(struct command *command, int option, struct ld_err *err)
     case OPT_THREADS:
         return ld_settings_add(settings, "threads=", optarg, arena, err);
     case OPT_HELP_CONFIG:
-        ld_setup_print_keys();
+        ld_setup_print_keys(stdout);
         break;
     case OPT_HELP:
         fputs(usage, stdout);

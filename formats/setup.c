@@ -1,6 +1,5 @@
 #include "formats/setup.h"
 
-#include <stdio.h>
 #include <string.h>
 
 bool ld_settings_add(struct ld_settings *settings, const char *prefix,
@@ -39,12 +38,12 @@ bool ld_setup_config(struct ld_config *config, const char *path,
            ld_settings_apply(settings, config, arena, err);
 }
 
-void ld_setup_print_keys(void)
+void ld_setup_print_keys(FILE *to)
 {
     struct ld_buf text = {.max = 1 << 20};
 
     ld_config_help(&text);
-    fwrite(text.data, 1, text.len, stdout);
+    fwrite(text.data, 1, text.len, to);
     ld_buf_free(&text);
 }
 

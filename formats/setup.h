@@ -1,6 +1,8 @@
 /* setup.h - from a config to the things it names; shared by every command. */
 #pragma once
 
+#include <stdio.h>
+
 #include "formats/checkpoint.h"
 #include "formats/config.h"
 #include "formats/dataset.h"
@@ -26,8 +28,8 @@ bool ld_setup_config(struct ld_config *config, const char *path,
                      const struct ld_settings *settings, struct ld_arena *arena,
                      struct ld_err *err);
 
-/* Prints every key of a config on stdout, for --help-config. */
-void ld_setup_print_keys(void);
+/* Prints every key of a config, for --help-config. */
+void ld_setup_print_keys(FILE *to);
 
 enum ld_split { LD_SPLIT_TRAIN, LD_SPLIT_VAL };
 

@@ -103,7 +103,7 @@ static const struct {
 static bool answer(int option)
 {
     if (option == OPT_HELP_CONFIG)
-        ld_setup_print_keys();
+        ld_setup_print_keys(stdout);
     else if (option == OPT_HELP)
         fputs(usage, stdout);
     else if (option == OPT_VERSION)
