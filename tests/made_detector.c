@@ -23,7 +23,8 @@ static void stir(struct ld_tensor *t, struct ld_rng *rng)
         float u = ld_rng_uniform(rng);
 
         if (ends_in(t->name, "gfl_cls.weight") ||
-            ends_in(t->name, "gfl_reg.weight"))
+            ends_in(t->name, "gfl_reg.weight") ||
+            ends_in(t->name, "reg_conf.2.weight"))
             t->data[i] *= 20;
         else if (ends_in(t->name, "mean") || ends_in(t->name, "bias"))
             t->data[i] += 0.4F * (u - 0.5F);
@@ -58,10 +59,14 @@ static void read_params(struct made_detector *m)
 static const struct {
     const char *name;
     int depth, head_convs, reg_max, groups, base_width;
+    enum ld_head head;
+    bool background_logit;
 } kinds[DETECTOR_KINDS] = {
-    {"R-18", 18, 1, 3, 1, 64},
-    {"R-50, two convolutions a tower", 50, 2, 16, 1, 64},
-    {"ResNeXt-50", 50, 1, 7, 8, 16},
+    {"R-18", 18, 1, 3, 1, 64, LD_HEAD_GFL, false},
+    {"R-50, two convolutions a tower", 50, 2, 16, 1, 64, LD_HEAD_GFL, false},
+    {"ResNeXt-50", 50, 1, 7, 8, 16, LD_HEAD_GFL, false},
+    {"GFL V2", 18, 1, 16, 1, 64, LD_HEAD_GFLV2, false},
+    {"GFL V2 with a background", 18, 1, 7, 1, 64, LD_HEAD_GFLV2, true},
 };
 
 static struct ld_model model_of(int kind)
@@ -71,6 +76,8 @@ static struct ld_model model_of(int kind)
     model.depth = kinds[kind].depth;
     model.head_convs = kinds[kind].head_convs;
     model.reg_max = kinds[kind].reg_max;
+    model.head = kinds[kind].head;
+    model.background_logit = kinds[kind].background_logit;
     model.groups = kinds[kind].groups;
     model.base_width = kinds[kind].base_width;
     return model;

@@ -80,7 +80,9 @@ static struct ld_detections our_boxes(struct made_detector *m, struct canvas c,
                                       const float *planes)
 {
     const struct ld_model *model = &m->e.model;
+    int n_logits = ld_model_class_logits(model);
     struct ld_detect_input in = {.K = model->n_classes,
+                                 .n_logits = n_logits,
                                  .B = model->reg_max + 1,
                                  .H = c.rows,
                                  .W = c.columns,
@@ -98,8 +100,11 @@ static struct ld_detections our_boxes(struct made_detector *m, struct canvas c,
     grid = ld_net_grid(m->net);
     A = (size_t)grid.start[grid.n_levels];
     in.grid = &grid;
-    in.class_logits = download(m, ld_net_class_rows(m->net), A * (size_t)in.K);
+    in.class_logits =
+        download(m, ld_net_class_rows(m->net), A * (size_t)n_logits);
     in.box_logits = download(m, ld_net_box_rows(m->net), A * 4 * (size_t)in.B);
+    if (ld_net_quality_rows(m->net))
+        in.quality = download(m, ld_net_quality_rows(m->net), A);
     check_ok(ld_detect(&out, &in, &m->e.config.test, &m->arena, &err), &err);
     return out;
 }

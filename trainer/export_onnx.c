@@ -10,9 +10,8 @@
 #include "trainer/export_onnx_detect.h"
 #include "trainer/export_onnx_model.h"
 
-/* Operator set 17 and its file format: the last before one that many programs
- * of today cannot read, and the first with all that is needed. */
-enum { IR_VERSION = 8, OPERATOR_SET = 17 };
+/* Old enough for programs of years ago, and with all that is needed. */
+enum { OPERATOR_SET = 17 };
 
 static const char doc[] =
     "A GFL detector. image: float32 (1, 3, height, width), RGB, (value - mean) "
@@ -131,21 +130,19 @@ static bool write_graph(const struct ld_export *in,
                         struct ld_arena *arena, struct ld_err *err)
 {
     struct ld_onnx onnx = {.arena = arena, .err = err};
-    struct ld_onnx_file file = {
-        .doc = doc, .operator_set = OPERATOR_SET, .ir_version = IR_VERSION};
     struct ld_onnx_logits logits = {0};
     struct ld_tensor *params = find_params(&in->checkpoint, graph, arena, err);
     char name[160];
 
     if (!params)
         return false;
+    ld_onnx_need(&onnx, OPERATOR_SET);
     put_ports(&onnx);
     put_properties(&onnx, in);
     ld_onnx_network(&onnx, graph, params, "image", &logits);
     ld_onnx_detect(&onnx, &logits, &in->model, &in->config.test, "image_size");
     ld_setup_model_text(&in->model, name);
-    file.name = name;
-    return ld_onnx_write(&onnx, &file, path);
+    return ld_onnx_write(&onnx, name, doc, path);
 }
 
 bool ld_export_onnx(const struct ld_export *in, const char *path,

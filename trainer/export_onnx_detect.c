@@ -2,9 +2,12 @@
 
 #include <stdio.h>
 
+#include "kernels/net/net.h"
+#include "kernels/ops.h"
+
 /* The places of a level, or of all, that go on; names of values. */
 struct places {
-    const char *logits;    /* (1, n, K) */
+    const char *scores;    /* (1, n, K) */
     const char *distances; /* (n, 4) pixels to the left, top, right, bottom */
     const char *centres;   /* (n, 4) x, y, x, y */
 };
@@ -52,6 +55,14 @@ static const char *largest(struct ld_onnx *onnx, const char *values, int most,
     return index;
 }
 
+static const char *softmax(struct ld_onnx *onnx, const char *x)
+{
+    return ld_onnx_add(
+        onnx, (struct ld_onnx_node){.op = "Softmax",
+                                    .in = {x},
+                                    .attribute = {{.name = "axis", .i = -1}}});
+}
+
 /* The expectation of each side's distribution times the stride. */
 static const char *distances_of(struct ld_onnx *onnx, const char *rows, int B,
                                 int stride)
@@ -64,10 +75,7 @@ static const char *distances_of(struct ld_onnx *onnx, const char *rows, int B,
         bins[k] = (float)(k * stride);
     snprintf(name, sizeof(name), "bins_of_stride_%d", stride);
     rows = to_shape(onnx, rows, 2, (int64_t[]){-1, B});
-    rows = ld_onnx_add(
-        onnx, (struct ld_onnx_node){.op = "Softmax",
-                                    .in = {rows},
-                                    .attribute = {{.name = "axis", .i = -1}}});
+    rows = softmax(onnx, rows);
     rows = ld_onnx_op(onnx, "MatMul", rows,
                       ld_onnx_floats(onnx, name, bins, 2, dims));
     return to_shape(onnx, rows, 2, (int64_t[]){-1, 4});
@@ -99,22 +107,100 @@ static const char *centres_of(struct ld_onnx *onnx, const char *locations,
                       ld_onnx_float(onnx, (float)stride));
 }
 
+/* ---- GFL V2's quality ---- */
+
+/* From the largest of a side to these and their mean, by a product. */
+static const char *with_mean(struct ld_onnx *onnx, const char *largest)
+{
+    enum { TOP = LD_QUALITY_TOP };
+    int64_t dims[2] = {TOP, TOP + 1};
+    float *m = ld_onnx_room(onnx, TOP * (TOP + 1), sizeof(*m));
+
+    for (int i = 0; m && i < TOP; i++) {
+        m[i * (TOP + 1) + i] = 1;
+        m[i * (TOP + 1) + TOP] = 1.0F / TOP;
+    }
+    return ld_onnx_op(onnx, "MatMul", largest,
+                      ld_onnx_floats(onnx, "largest_and_mean", m, 2, dims));
+}
+
+/* rows (n, C) through weight (O, C, 1, 1) and, after it, bias (O). */
+static const char *linear(struct ld_onnx *onnx, const char *rows,
+                          const struct ld_tensor *param)
+{
+    int64_t dims[2] = {param[0].dim[0], param[0].dim[1]};
+    const char *weight =
+        ld_onnx_floats(onnx, param[0].name, param[0].data, 2, dims);
+    const char *bias =
+        ld_onnx_floats(onnx, param[1].name, param[1].data, 1, dims);
+
+    return ld_onnx_add(
+        onnx, (struct ld_onnx_node){.op = "Gemm",
+                                    .in = {rows, weight, bias},
+                                    .attribute = {{.name = "transB", .i = 1}}});
+}
+
+/* (1, n, 1), 0 to 1, of box logits (1, n, 4 * B). */
+static const char *quality_of(struct ld_onnx *onnx, const char *rows, int B,
+                              const struct ld_tensor *params)
+{
+    const char *top = ld_onnx_ints(onnx, 1, (int64_t[]){LD_QUALITY_TOP});
+    const char *unused, *x;
+
+    x = softmax(onnx, to_shape(onnx, rows, 3, (int64_t[]){-1, 4, B}));
+    x = ld_onnx_add(onnx, (struct ld_onnx_node){
+                              .op = "TopK", .in = {x, top}, .second = &unused});
+    x = with_mean(onnx, x);
+    x = to_shape(onnx, x, 2, (int64_t[]){-1, LD_QUALITY_STATS});
+    x = ld_onnx_op(onnx, "Relu", linear(onnx, x, params), NULL);
+    x = ld_onnx_op(onnx, "Sigmoid", linear(onnx, x, params + 2), NULL);
+    return to_shape(onnx, x, 3, (int64_t[]){1, -1, 1});
+}
+
+/* ---- places ---- */
+
+/* (1, n, K), without the logit of the background. */
+static const char *class_rows(struct ld_onnx *onnx, const char *map,
+                              const struct ld_model *model)
+{
+    const char *rows = rows_of(onnx, map, ld_model_class_logits(model));
+
+    if (!model->background_logit)
+        return rows;
+    return ld_onnx_add(
+        onnx, (struct ld_onnx_node){
+                  .op = "Slice",
+                  .in = {rows, ld_onnx_ints(onnx, 1, (int64_t[]){0}),
+                         ld_onnx_ints(onnx, 1, (int64_t[]){model->n_classes}),
+                         ld_onnx_ints(onnx, 1, (int64_t[]){2})}});
+}
+
 static struct places level_places(struct ld_onnx *onnx,
                                   const struct ld_onnx_logits *logits,
                                   const struct ld_model *model, int level,
                                   int per_level)
 {
-    int K = model->n_classes, B = model->reg_max + 1, stride = 8 << level;
-    const char *map = logits->classes[level], *best, *index;
-    const char *classes = rows_of(onnx, map, K);
+    int B = model->reg_max + 1, stride = 8 << level;
+    const char *map = logits->classes[level], *best, *index, *scores;
+    const char *classes = class_rows(onnx, map, model), *quality = NULL;
     const char *boxes = rows_of(onnx, logits->boxes[level], 4 * B);
 
+    /* Logits rank as their sigmoids do. */
     best = ld_onnx_op(onnx, "GlobalMaxPool", classes, NULL);
+    if (logits->quality) {
+        quality = quality_of(onnx, boxes, B, logits->quality);
+        best = ld_onnx_op(onnx, "Sigmoid", best, NULL);
+        best = ld_onnx_op(onnx, "Mul", best, quality);
+    }
     best = to_shape(onnx, best, 1, (int64_t[]){-1});
     index = largest(onnx, best, per_level, &best);
-    return (struct places){.logits = gather(onnx, classes, index, 1),
-                           .distances = distances_of(
-                               onnx, gather(onnx, boxes, index, 1), B, stride),
+    scores = ld_onnx_op(onnx, "Sigmoid", gather(onnx, classes, index, 1), NULL);
+    if (quality)
+        scores =
+            ld_onnx_op(onnx, "Mul", scores, gather(onnx, quality, index, 1));
+    boxes = gather(onnx, boxes, index, 1);
+    return (struct places){.scores = scores,
+                           .distances = distances_of(onnx, boxes, B, stride),
                            .centres = centres_of(onnx, index, map, stride)};
 }
 
@@ -128,12 +214,12 @@ static struct places all_places(struct ld_onnx *onnx,
     for (int i = 0; i < LD_MAX_LEVELS; i++) {
         struct places p = level_places(onnx, logits, model, i, per_level);
 
-        scores[i] = p.logits;
+        scores[i] = p.scores;
         distances[i] = p.distances;
         centres[i] = p.centres;
     }
     return (struct places){
-        .logits = ld_onnx_concat(onnx, scores, LD_MAX_LEVELS, 1),
+        .scores = ld_onnx_concat(onnx, scores, LD_MAX_LEVELS, 1),
         .distances = ld_onnx_concat(onnx, distances, LD_MAX_LEVELS, 0),
         .centres = ld_onnx_concat(onnx, centres, LD_MAX_LEVELS, 0)};
 }
@@ -169,7 +255,7 @@ static const char *scores_of(struct ld_onnx *onnx, const struct places *places)
         onnx,
         (struct ld_onnx_node){
             .op = "Transpose",
-            .in = {ld_onnx_op(onnx, "Sigmoid", places->logits, NULL)},
+            .in = {places->scores},
             .attribute = {{.name = "perm", .n_ints = 3, .ints = {0, 2, 1}}}});
 }
 

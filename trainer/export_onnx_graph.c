@@ -113,6 +113,12 @@ static LdOnnx__Node *new_node(struct ld_onnx *onnx, const char *op, size_t n_in,
     return node;
 }
 
+void ld_onnx_need(struct ld_onnx *onnx, int operator_set)
+{
+    if (onnx->operator_set < operator_set)
+        onnx->operator_set = operator_set;
+}
+
 const char *ld_onnx_add(struct ld_onnx *onnx, struct ld_onnx_node from)
 {
     LdOnnx__Node *node =

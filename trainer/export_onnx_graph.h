@@ -22,6 +22,7 @@ struct ld_onnx_list {
 
 struct ld_onnx {
     struct ld_onnx_list nodes, tensors, inputs, outputs, properties;
+    int operator_set; /* the least that has all nodes; 0 to begin with */
     struct ld_arena *arena;
     struct ld_err *err;
 };
@@ -54,6 +55,9 @@ void *ld_onnx_room(struct ld_onnx *onnx, size_t count, size_t size);
 /* Adds a message of the arena's. */
 void ld_onnx_list_add(struct ld_onnx *onnx, struct ld_onnx_list *list,
                       void *item);
+
+/* Notes that a node is of no operator set before this one. */
+void ld_onnx_need(struct ld_onnx *onnx, int operator_set);
 
 /* Adds a node; gives the name of its first output. */
 const char *ld_onnx_add(struct ld_onnx *onnx, struct ld_onnx_node node);

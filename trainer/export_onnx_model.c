@@ -120,20 +120,20 @@ static bool write_model(struct ld_onnx *onnx, const LdOnnx__Model *model,
     return ld_file_replace(path, bytes, size, onnx->err);
 }
 
-bool ld_onnx_write(struct ld_onnx *onnx, const struct ld_onnx_file *file,
+bool ld_onnx_write(struct ld_onnx *onnx, const char *name, const char *doc,
                    const char *path)
 {
-    LdOnnx__Graph graph = graph_of(onnx, ld_onnx_text(onnx, file->name));
+    LdOnnx__Graph graph = graph_of(onnx, ld_onnx_text(onnx, name));
     LdOnnx__OperatorSet set = LD_ONNX__OPERATOR_SET__INIT, *sets[1] = {&set};
     LdOnnx__Model model = LD_ONNX__MODEL__INIT;
 
     set.domain = ld_onnx_text(onnx, "");
     set.has_version = model.has_ir_version = true;
-    set.version = file->operator_set;
-    model.ir_version = file->ir_version;
+    set.version = onnx->operator_set;
+    model.ir_version = onnx->operator_set < 19 ? 8 : 9; /* ONNX: Versioning.md */
     model.producer_name = ld_onnx_text(onnx, "ld-distill");
     model.producer_version = ld_onnx_text(onnx, LD_VERSION);
-    model.doc_string = ld_onnx_text(onnx, file->doc);
+    model.doc_string = ld_onnx_text(onnx, doc);
     model.graph = &graph;
     model.n_opset_import = 1;
     model.opset_import = sets;

@@ -9,6 +9,9 @@ static const double EPS = 1e-5;
 
 enum { NONE = -1, MAX_NAME = 80 };
 
+/* The first operator set with deformable convolution. */
+enum { DEFORM_SET = 19 };
+
 struct writer {
     struct ld_onnx *onnx;
     const struct ld_graph *graph;
@@ -70,23 +73,69 @@ static const char *relu(struct writer *w, const struct ld_layer *layer,
     return layer->relu ? ld_onnx_op(w->onnx, "Relu", x, NULL) : x;
 }
 
+static void set_window(struct ld_onnx_attribute *attribute,
+                       const struct ld_filter *f)
+{
+    int64_t k = f->kernel, s = f->stride, pad = k / 2;
+
+    attribute[0] = (struct ld_onnx_attribute){.name = "group", .i = f->groups};
+    attribute[1] = (struct ld_onnx_attribute){
+        .name = "kernel_shape", .n_ints = 2, .ints = {k, k}};
+    attribute[2] = (struct ld_onnx_attribute){
+        .name = "strides", .n_ints = 2, .ints = {s, s}};
+    attribute[3] = (struct ld_onnx_attribute){
+        .name = "pads", .n_ints = 4, .ints = {pad, pad, pad, pad}};
+}
+
 static const char *conv(struct writer *w, const struct ld_layer *layer)
 {
     const struct ld_filter *f = &w->graph->filter[layer->filter];
-    int64_t k = f->kernel, s = f->stride, pad = k / 2;
     struct ld_onnx_node node = {
         .op = "Conv",
-        .in = {w->value[layer->in], weight_of(w, f), bias_of(w, f)},
-        .attribute = {
-            {.name = "group", .i = f->groups},
-            {.name = "kernel_shape", .n_ints = 2, .ints = {k, k}},
-            {.name = "strides", .n_ints = 2, .ints = {s, s}},
-            {.name = "pads", .n_ints = 4, .ints = {pad, pad, pad, pad}}}};
-    const char *x = ld_onnx_add(w->onnx, node);
+        .in = {w->value[layer->in], weight_of(w, f), bias_of(w, f)}};
+    const char *x;
+
+    set_window(node.attribute, f);
+    x = ld_onnx_add(w->onnx, node);
 
     if (layer->identity != NONE)
         x = ld_onnx_op(w->onnx, "Add", x, w->value[layer->identity]);
     return relu(w, layer, x);
+}
+
+/* Channels [begin, end) of a map. */
+static const char *channels(struct writer *w, const char *map, int64_t begin,
+                            int64_t end)
+{
+    struct ld_onnx *onnx = w->onnx;
+
+    return ld_onnx_add(
+        onnx, (struct ld_onnx_node){.op = "Slice",
+                                    .in = {map, ld_onnx_ints(onnx, 1, &begin),
+                                           ld_onnx_ints(onnx, 1, &end),
+                                           ld_onnx_ints(onnx, 1, (int64_t[]){1})}});
+}
+
+/* The order of the offsets' channels is ONNX's as well (kernels/ops.h). */
+static const char *deform(struct writer *w, const struct ld_layer *layer)
+{
+    const struct ld_filter *f = &w->graph->filter[layer->filter];
+    const char *offset = w->value[layer->offset], *bias = bias_of(w, f);
+    int64_t taps = (int64_t)f->kernel * f->kernel;
+    struct ld_onnx_node node = {
+        .op = "DeformConv",
+        .in = {w->value[layer->in], weight_of(w, f), offset, bias}};
+
+    if (f->modulated) {
+        node.in[2] = channels(w, offset, 0, 2 * taps);
+        node.in[3] = bias ? bias : "";
+        node.in[4] =
+            ld_onnx_op(w->onnx, "Sigmoid",
+                       channels(w, offset, 2 * taps, 3 * taps), NULL);
+    }
+    set_window(node.attribute, f);
+    ld_onnx_need(w->onnx, DEFORM_SET);
+    return relu(w, layer, ld_onnx_add(w->onnx, node));
 }
 
 /* ---- the other layers ---- */
@@ -199,9 +248,13 @@ static void add_layer(struct writer *w, const struct ld_layer *layer)
         take_rows(w, layer, x);
         return;
     case LD_LAYER_DEFORM:
+        *out = deform(w, layer);
+        return;
+    case LD_LAYER_QUALITY:
+        w->out->quality = &w->params[layer->param];
+        return;
     case LD_LAYER_BN: /* of training with the batch's statistics alone */
     case LD_LAYER_ADD_RELU:
-    case LD_LAYER_QUALITY:
         break;
     }
     ld_fail(w->onnx->err, LD_ERR_USAGE,

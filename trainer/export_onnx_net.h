@@ -7,8 +7,10 @@
 
 /* What the head gives, level by level; names of values. */
 struct ld_onnx_logits {
-    const char *classes[LD_MAX_LEVELS]; /* (1, K, H, W) */
+    const char *classes[LD_MAX_LEVELS]; /* (1, class logits, H, W) */
     const char *boxes[LD_MAX_LEVELS];   /* (1, 4 * B, H, W) */
+    /* NULL, or the four parameters of GFL V2's quality (kernels/ops.h). */
+    const struct ld_tensor *quality;
 };
 
 /* Adds every layer of an inference graph behind the value `image`. `params` are
