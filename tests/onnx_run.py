@@ -5,6 +5,7 @@ onnx_run.py --check MODEL                the checker of onnx, shapes inferred
 onnx_run.py MODEL IMAGE H W ROWS COLUMNS OUT
     runs it on float32 planes (1, 3, H, W); writes a line a detection to OUT:
     label score x0 y0 x1 y1
+Exit status 77: too old for the operators of the file.
 """
 import importlib.util
 import sys
@@ -27,8 +28,12 @@ def run(model, image, H, W, rows, columns, out):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options,
-                                           ['CPUExecutionProvider'])
+    try:
+        session = onnxruntime.InferenceSession(model, options,
+                                               ['CPUExecutionProvider'])
+    except Exception as error:  # its own classes have moved about
+        print(error)
+        return 77 if 'NOT_IMPLEMENTED' in str(error) else 1
     planes = numpy.fromfile(image, numpy.float32).reshape(1, 3, int(H), int(W))
     size = numpy.array([int(rows), int(columns)], numpy.int64)
     boxes, scores, labels = session.run(

@@ -109,18 +109,22 @@ static struct ld_detections our_boxes(struct made_detector *m, struct canvas c,
     return out;
 }
 
+/* How many; -1 if this onnxruntime lacks an operator. */
 static int their_boxes(struct canvas c, const float *planes,
                        struct ld_detection out[200])
 {
     char arguments[200], *text, *at;
     size_t len;
-    int n = 0, used;
+    int n = 0, used, status;
 
     scratch_put("image.bin", planes, 3 * (size_t)c.H * c.W * sizeof(float));
     snprintf(arguments, sizeof(arguments),
              "a.onnx image.bin %d %d %d %d boxes.txt", c.H, c.W, c.rows,
              c.columns);
-    ck_assert_int_eq(run_python(arguments), 0);
+    status = run_python(arguments);
+    if (status == 77)
+        return -1;
+    ck_assert_int_eq(status, 0);
     at = text = scratch_get("boxes.txt", &len);
     for (; n < 200 && sscanf(at, "%d %f %f %f %f %f\n%n", &out[n].class_index,
                              &out[n].score, &out[n].box.x0, &out[n].box.y0,
@@ -184,12 +188,16 @@ START_TEST(onnxruntime_finds_the_boxes_we_find)
 
         printf("# %s, %dx%d: %d boxes, worst %.2g\n", m.kind, canvas[i].H,
                canvas[i].W, ours.n, worst);
+        if (n < 0)
+            break;
         found += ours.n;
         ck_assert_int_eq(ours.n, n);
         ck_assert_double_lt(worst, 5e-3);
     }
-    ck_assert_int_gt(found, 100);
     detector_free(&m);
+    if (found == 0)
+        SKIP_TEST("this onnxruntime has no deformable convolution");
+    ck_assert_int_gt(found, 100);
 }
 END_TEST
 

@@ -130,7 +130,8 @@ bool ld_onnx_write(struct ld_onnx *onnx, const char *name, const char *doc,
     set.domain = ld_onnx_text(onnx, "");
     set.has_version = model.has_ir_version = true;
     set.version = onnx->operator_set;
-    model.ir_version = onnx->operator_set < 19 ? 8 : 9; /* ONNX: Versioning.md */
+    model.ir_version =
+        onnx->operator_set < 19 ? 8 : 9; /* ONNX: Versioning.md */
     model.producer_name = ld_onnx_text(onnx, "ld-distill");
     model.producer_version = ld_onnx_text(onnx, LD_VERSION);
     model.doc_string = ld_onnx_text(onnx, doc);

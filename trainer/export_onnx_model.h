@@ -15,8 +15,8 @@ void ld_onnx_output(struct ld_onnx *onnx, const char *name, int type,
 /* Adds an entry of metadata_props. */
 void ld_onnx_property(struct ld_onnx *onnx, const char *key, const char *value);
 
-/* Writes all that was added, whole or not at all, with a name of the graph and a
- * text for the user. Fails with the first failure there was, LD_ERR_USAGE for
+/* Writes all that was added, whole or not at all, with a name of the graph and
+ * a text for the user. Fails with the first failure there was, LD_ERR_USAGE for
  * more than 2 GiB, or LD_ERR_IO. */
 bool ld_onnx_write(struct ld_onnx *onnx, const char *name, const char *doc,
                    const char *path);

@@ -110,10 +110,11 @@ static const char *channels(struct writer *w, const char *map, int64_t begin,
     struct ld_onnx *onnx = w->onnx;
 
     return ld_onnx_add(
-        onnx, (struct ld_onnx_node){.op = "Slice",
-                                    .in = {map, ld_onnx_ints(onnx, 1, &begin),
-                                           ld_onnx_ints(onnx, 1, &end),
-                                           ld_onnx_ints(onnx, 1, (int64_t[]){1})}});
+        onnx,
+        (struct ld_onnx_node){.op = "Slice",
+                              .in = {map, ld_onnx_ints(onnx, 1, &begin),
+                                     ld_onnx_ints(onnx, 1, &end),
+                                     ld_onnx_ints(onnx, 1, (int64_t[]){1})}});
 }
 
 /* The order of the offsets' channels is ONNX's as well (kernels/ops.h). */
@@ -129,9 +130,8 @@ static const char *deform(struct writer *w, const struct ld_layer *layer)
     if (f->modulated) {
         node.in[2] = channels(w, offset, 0, 2 * taps);
         node.in[3] = bias ? bias : "";
-        node.in[4] =
-            ld_onnx_op(w->onnx, "Sigmoid",
-                       channels(w, offset, 2 * taps, 3 * taps), NULL);
+        node.in[4] = ld_onnx_op(w->onnx, "Sigmoid",
+                                channels(w, offset, 2 * taps, 3 * taps), NULL);
     }
     set_window(node.attribute, f);
     ld_onnx_need(w->onnx, DEFORM_SET);
