@@ -1,5 +1,6 @@
 #include "formats/safetensors.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +188,34 @@ static bool split_classes(struct loader *l, const char *text,
     return out->class_names != NULL;
 }
 
+/* Another program may keep something else under the name. */
+static void read_count(const char *text, int64_t *out)
+{
+    char *end;
+    long long value;
+
+    errno = 0;
+    value = strtoll(text, &end, 10);
+    if (errno == 0 && end > text && *end == 0 && value >= 0)
+        *out = value;
+}
+
+static bool take_metadata(struct loader *l, const char *key, const char *text,
+                          struct ld_foreign *out)
+{
+    if (strcmp(key, LD_SAFETENSORS_CLASSES) == 0)
+        return out->class_names || split_classes(l, text, out);
+    if (strcmp(key, LD_SAFETENSORS_CONFIG) == 0) {
+        out->config = ld_arena_text(l->arena, text, strlen(text), l->err);
+        return out->config != NULL;
+    }
+    if (strcmp(key, LD_SAFETENSORS_EPOCH) == 0)
+        read_count(text, &out->epoch);
+    else if (strcmp(key, LD_SAFETENSORS_STEP) == 0)
+        read_count(text, &out->step);
+    return true;
+}
+
 static bool read_metadata(struct loader *l, struct ld_foreign *out)
 {
     struct ld_buf text = {.max = MAX_HEADER};
@@ -195,15 +224,8 @@ static bool read_metadata(struct loader *l, struct ld_foreign *out)
 
     while (ok && ld_json_key(&l->json, key, sizeof(key))) {
         text.len = 0;
-        ok = ld_json_string(&l->json, &text);
-        if (ok && strcmp(key, LD_SAFETENSORS_CONFIG) == 0) {
-            out->config = ld_arena_text(l->arena, (const char *)text.data,
-                                        text.len - 1, l->err);
-            ok = out->config != NULL;
-        } else if (ok && strcmp(key, LD_SAFETENSORS_CLASSES) == 0 &&
-                   !out->class_names) {
-            ok = split_classes(l, (const char *)text.data, out);
-        }
+        ok = ld_json_string(&l->json, &text) &&
+             take_metadata(l, key, (const char *)text.data, out);
     }
     ld_buf_free(&text);
     return ok && l->err->code == LD_OK;

@@ -16,6 +16,8 @@
 
 #define LD_SAFETENSORS_CLASSES "classes" /* names, joined by newlines */
 #define LD_SAFETENSORS_CONFIG "config"   /* YAML text (formats/config.h) */
+#define LD_SAFETENSORS_EPOCH "epoch"     /* digits */
+#define LD_SAFETENSORS_STEP "step"
 
 /* True if the file begins as one: a plausible length, then '{'. */
 bool ld_safetensors_is(const struct ld_file *file);

@@ -32,8 +32,9 @@ static void put_metadata(struct ld_buf *out, const struct ld_checkpoint *in,
     ld_json_put_string(out, classes);
     ld_buf_printf(out, ",\"%s\":", LD_SAFETENSORS_CONFIG);
     ld_json_put_string(out, in->config);
-    ld_buf_printf(out, ",\"epoch\":\"%" PRId64 "\",\"step\":\"%" PRId64 "\"}",
-                  in->epoch, in->step);
+    ld_buf_printf(out, ",\"%s\":\"%" PRId64 "\",\"%s\":\"%" PRId64 "\"}",
+                  LD_SAFETENSORS_EPOCH, in->epoch, LD_SAFETENSORS_STEP,
+                  in->step);
 }
 
 static void put_tensor(struct ld_buf *out, const struct ld_tensor *t,

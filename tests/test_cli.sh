@@ -127,6 +127,13 @@ done
 runs "and again, over the old file, by a format's name" "$distill" export student/latest.h5 --out student.pth \
     --format safetensors
 same "which decides, not the ending" student.safetensors student.pth
+"$distill" export student/latest.h5 --out student.pth >out.txt 2>&1
+for format in pth safetensors h5; do
+    for other in pth safetensors h5; do
+        "$distill" export "student.$format" --out "back.$other" >out.txt 2>&1
+        same "the .$other of the .$format is that of the student" "student.$other" "back.$other"
+    done
+done
 "$distill" eval student.h5 --json c.json >out.txt 2>&1
 same "the exported detector finds what the student does" results.json c.json
 [ "$(wc -c <student.h5)" -lt "$(($(wc -c <student/latest.h5) * 6 / 10))" ]

@@ -19,7 +19,7 @@ static const struct ld_pth_meta meta = {.config = "model = dict()\n",
 static void make(struct made_checkpoint *m)
 {
     checkpoint_make(m, 0);
-    m->tensors[1].name = "backbone.bn1.running_var";
+    m->tensors[1].name = "backbone.layer1.0.bn1.running_var";
 }
 
 static void write_ok(const char *path, const struct ld_checkpoint *c)
@@ -65,6 +65,22 @@ START_TEST(it_is_a_zip_as_torch_writes_it)
     ck_assert_int_eq((int)(value - m.values), 170);
     ck_assert_int_eq(scratch_count("."), 1);
     ld_delete(zip);
+    unlink("a.pth");
+}
+END_TEST
+
+START_TEST(it_is_read_back_to_the_bit)
+{
+    struct made_checkpoint m;
+    struct ld_err err = {0};
+    bool equal;
+
+    make(&m);
+    write_ok("a.pth", &m.c);
+    m.c.n_momentum = 0; /* which no .pth of ours keeps */
+    m.c.step_of_epoch = 0;
+    ck_assert_msg(checkpoint_is("a.pth", &m.c, &equal, &err), "%s", err.text);
+    ck_assert(equal);
     unlink("a.pth");
 }
 END_TEST
@@ -152,7 +168,7 @@ static void put_all_expected(struct ld_buf *out,
         if (i == 1)
             ld_buf_printf(
                 out,
-                "backbone.bn1.num_batches_tracked torch.int64 [] [] "
+                "backbone.layer1.0.bn1.num_batches_tracked torch.int64 [] [] "
                 "%08lx\n",
                 (unsigned long)crc32_z(0, (const unsigned char[8]){0}, 8));
     }
@@ -213,6 +229,7 @@ Suite *suite(void)
 
     tcase_add_unchecked_fixture(c, scratch_open, scratch_close);
     tcase_add_test(c, it_is_a_zip_as_torch_writes_it);
+    tcase_add_test(c, it_is_read_back_to_the_bit);
     tcase_add_test(c, equal_detectors_give_equal_files);
     tcase_add_test(c, a_text_that_is_not_utf8_is_refused_by_name);
     tcase_add_test(c, torch_loads_the_same_names_shapes_and_values);

@@ -55,6 +55,22 @@ START_TEST(the_bytes_are_those_of_the_format)
 }
 END_TEST
 
+START_TEST(it_is_read_back_to_the_bit)
+{
+    struct made_checkpoint m;
+    struct ld_err err = {0};
+    bool equal;
+
+    checkpoint_make(&m, 0);
+    write_ok("a", &m.c);
+    m.c.n_momentum = 0; /* which no .safetensors of ours keeps */
+    m.c.step_of_epoch = 0;
+    ck_assert_msg(checkpoint_is("a", &m.c, &equal, &err), "%s", err.text);
+    ck_assert(equal);
+    unlink("a");
+}
+END_TEST
+
 START_TEST(equal_detectors_give_equal_files)
 {
     struct made_checkpoint m;
@@ -110,6 +126,7 @@ Suite *suite(void)
 
     tcase_add_unchecked_fixture(c, scratch_open, scratch_close);
     tcase_add_test(c, the_bytes_are_those_of_the_format);
+    tcase_add_test(c, it_is_read_back_to_the_bit);
     tcase_add_test(c, equal_detectors_give_equal_files);
     tcase_add_test(c, a_class_of_two_lines_is_refused);
     tcase_add_test(c, a_folder_that_is_not_there_is_an_error);

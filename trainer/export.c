@@ -10,9 +10,20 @@
 
 /* mmdetection's GFL heads keep the distances of their bins, 0 to reg_max, as if
  * they were learnt (spec: model.md, section 11); its strict loading wants them.
- */
+ * A checkpoint that came from there may hold them, one of ours does not. */
 static const char PROJECT[] = "bbox_head.integral.project";
 
+static void drop_project(struct ld_checkpoint *c)
+{
+    int kept = 0;
+
+    for (int i = 0; i < c->n_tensors; i++)
+        if (strcmp(c->tensors[i].name, PROJECT) != 0)
+            c->tensors[kept++] = c->tensors[i];
+    c->n_tensors = kept;
+}
+
+/* At its place in the order of names. */
 static bool add_project(struct ld_export *e, struct ld_arena *arena,
                         struct ld_err *err)
 {
@@ -20,16 +31,17 @@ static bool add_project(struct ld_export *e, struct ld_arena *arena,
     size_t n = (size_t)c->n_tensors, n_bins = (size_t)e->model.reg_max + 1;
     struct ld_tensor *all = ld_arena_new(arena, n + 1, sizeof(*all), err);
     float *distance = ld_arena_new(arena, n_bins, sizeof(float), err);
+    size_t place = 0;
 
     if (!all || !distance)
         return false;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(c->tensors[i].name, PROJECT) == 0)
-            return true;
+    while (place < n && strcmp(c->tensors[place].name, PROJECT) < 0)
+        place++;
     for (size_t i = 0; i < n_bins; i++)
         distance[i] = (float)i;
-    memcpy(all, c->tensors, n * sizeof(*all));
-    all[n] = (struct ld_tensor){PROJECT, distance, 1, {(int)n_bins}};
+    memcpy(all, c->tensors, place * sizeof(*all));
+    all[place] = (struct ld_tensor){PROJECT, distance, 1, {(int)n_bins}};
+    memcpy(all + place + 1, c->tensors + place, (n - place) * sizeof(*all));
     c->tensors = all;
     c->n_tensors++;
     return true;
@@ -136,6 +148,7 @@ bool ld_export_run(const char *from, const char *format, const char *out,
         ld_setup_model(&e.checkpoint, from, &e.model, &e.config, &arena, err) &&
         apply_settings(&e, settings, &text, &arena, err);
     e.checkpoint.n_momentum = 0;
+    drop_project(&e.checkpoint);
     ok = ok && (!f->for_torch || add_project(&e, &arena, err)) &&
          f->write(&e, out, err);
     ld_buf_free(&text);
