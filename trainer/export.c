@@ -147,6 +147,8 @@ bool ld_export_run(const char *from, const char *format, const char *out,
         ld_checkpoint_load(from, &e.checkpoint, &arena, err) &&
         ld_setup_model(&e.checkpoint, from, &e.model, &e.config, &arena, err) &&
         apply_settings(&e, settings, &text, &arena, err);
+    if (ok && e.checkpoint.note)
+        fprintf(stderr, "ld-distill: %s: %s\n", from, e.checkpoint.note);
     e.checkpoint.n_momentum = 0;
     drop_project(&e.checkpoint);
     ok = ok && (!f->for_torch || add_project(&e, &arena, err)) &&
