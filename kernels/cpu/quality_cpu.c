@@ -3,11 +3,13 @@
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/loss_math.h"
+#include "kernels/cpu/quads.h"
 
-/* Locations go 16 at a time, one a lane: arrays end with [LD_LANES], and the
- * loops over them become vectors. Pieces of the rows add up the gradients of
- * the parameters for themselves; the pieces are added in order. */
+/* Locations go 16 at a time, one a lane: arrays end with [LD_LANES], read as
+ * quads. Pieces of the rows add up the gradients of the parameters for
+ * themselves; the pieces are added in order. */
 enum {
+    QUADS = LD_LANES / 4,
     SIDES = 4,
     TOP = LD_QUALITY_TOP,
     SIDE_STATS = TOP + 1,
@@ -81,22 +83,38 @@ static void exps(struct side *side, int B)
         side->share[l] = 1 / sum[l];
 }
 
-/* Puts bin k among the largest: each place keeps the larger of its number and
- * the one on its way down. */
-static void insert_bin(struct side *side, int k)
+/* Exchanges x and y where the mask says so. */
+static inline void exchange(quad_mask where, quad *x, quad *y)
 {
-    for (int l = 0; l < LD_LANES; l++) {
-        float x = side->e[k][l], at = (float)k;
+    quad_mask differ = ((quad_mask)*x ^ (quad_mask)*y) & where;
+
+    *x = (quad)((quad_mask)*x ^ differ);
+    *y = (quad)((quad_mask)*y ^ differ);
+}
+
+/* The largest of four locations' bins: each place keeps the larger of its
+ * number and the one on its way down. */
+static inline void sort_quad(struct side *side, int B, int q)
+{
+    quad top[TOP], bin[TOP];
+
+    for (int j = 0; j < TOP; j++)
+        top[j] = bin[j] = (quad){-1, -1, -1, -1};
+    for (int k = 0; k < B; k++) {
+        float number = (float)k;
+        quad x = quad_load(side->e[k], q);
+        quad at = {number, number, number, number};
 
         for (int j = 0; j < TOP; j++) {
-            float here = side->top[j][l], bin = side->bin[j][l];
-            bool more = x > here;
+            quad_mask more = x > top[j];
 
-            side->top[j][l] = more ? x : here;
-            side->bin[j][l] = more ? at : bin;
-            x = more ? here : x;
-            at = more ? bin : at;
+            exchange(more, &x, &top[j]);
+            exchange(more, &at, &bin[j]);
         }
+    }
+    for (int j = 0; j < TOP; j++) {
+        quad_store(side->top[j], q, top[j] * quad_load(side->share, q));
+        quad_store(side->bin[j], q, bin[j]);
     }
 }
 
@@ -104,15 +122,11 @@ static void side_stats(float stat[SIDE_STATS][LD_LANES], struct side *side,
                        int B)
 {
     exps(side, B);
-    for (int j = 0; j < TOP; j++)
-        for (int l = 0; l < LD_LANES; l++)
-            side->top[j][l] = side->bin[j][l] = -1;
-    for (int k = 0; k < B; k++)
-        insert_bin(side, k);
+    for (int q = 0; q < QUADS; q++)
+        sort_quad(side, B, q);
     memset(stat[TOP], 0, sizeof(stat[TOP]));
     for (int j = 0; j < TOP; j++)
         for (int l = 0; l < LD_LANES; l++) {
-            side->top[j][l] *= side->share[l];
             stat[j][l] = side->top[j][l];
             stat[TOP][l] += side->top[j][l] / TOP;
         }
@@ -128,19 +142,35 @@ static void block_stats(struct block *b, const float *rows, int count, int B)
 
 /* ---- the two layers ---- */
 
+/* sum[i] = the sum over s of weight[i by][s step] x[s], two sums at once so
+ * that what is read of x serves both. */
+static inline void two_sums(float sum[2][LD_LANES], const float *weight, int by,
+                            int step, float (*x)[LD_LANES], int n)
+{
+    quad a[QUADS] = {0}, b[QUADS] = {0};
+
+    for (int s = 0; s < n; s++)
+        for (int q = 0; q < QUADS; q++) {
+            a[q] += weight[s * step] * quad_load(x[s], q);
+            b[q] += weight[by + s * step] * quad_load(x[s], q);
+        }
+    for (int q = 0; q < QUADS; q++) {
+        quad_store(sum[0], q, a[q]);
+        quad_store(sum[1], q, b[q]);
+    }
+}
+
 static void hidden_forward(struct block *b, const struct ld_quality *q)
 {
-    for (int o = 0; o < HIDDEN; o++) {
-        float sum[LD_LANES];
+    for (int o = 0; o < HIDDEN; o += 2)
+        two_sums(&b->hidden[o], q->weight0 + (size_t)(o * STATS), STATS, 1,
+                 b->stat, STATS);
+    for (int o = 0; o < HIDDEN; o++)
+        for (int l = 0; l < LD_LANES; l++) {
+            float sum = b->hidden[o][l] + q->bias0[o];
 
-        for (int l = 0; l < LD_LANES; l++)
-            sum[l] = q->bias0[o];
-        for (int s = 0; s < STATS; s++)
-            for (int l = 0; l < LD_LANES; l++)
-                sum[l] += q->weight0[o * STATS + s] * b->stat[s][l];
-        for (int l = 0; l < LD_LANES; l++)
-            b->hidden[o][l] = sum[l] < 0 ? 0 : sum[l]; /* keeps NaN */
-    }
+            b->hidden[o][l] = sum < 0 ? 0 : sum; /* keeps NaN */
+        }
 }
 
 static void forward_range(size_t begin, size_t end, void *task)
@@ -202,6 +232,12 @@ static void hidden_backward(struct block *b, struct sums *sums,
         sums->bias2 += (double)dlogit[l];
 }
 
+static void add_quad(double *to, quad sum)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] += (double)sum[i];
+}
+
 static void weights_backward(const struct block *b, struct sums *sums)
 {
     float stat[LD_LANES][STATS];
@@ -209,27 +245,25 @@ static void weights_backward(const struct block *b, struct sums *sums)
     for (int s = 0; s < STATS; s++)
         for (int l = 0; l < LD_LANES; l++)
             stat[l][s] = b->stat[s][l];
-    for (int o = 0; o < HIDDEN; o++) {
-        float sum[STATS] = {0};
+    for (int o = 0; o < HIDDEN; o += 2) {
+        quad even[STATS / 4] = {0}, odd[STATS / 4] = {0};
 
         for (int l = 0; l < LD_LANES; l++)
-            for (int s = 0; s < STATS; s++)
-                sum[s] += b->d_hidden[o][l] * stat[l][s];
-        for (int s = 0; s < STATS; s++)
-            sums->weight0[o * STATS + s] += (double)sum[s];
+            for (int i = 0; i < STATS / 4; i++) {
+                even[i] += b->d_hidden[o][l] * quad_load(stat[l], i);
+                odd[i] += b->d_hidden[o + 1][l] * quad_load(stat[l], i);
+            }
+        for (int i = 0; i < STATS / 4; i++) {
+            add_quad(sums->weight0 + o * STATS + 4 * i, even[i]);
+            add_quad(sums->weight0 + (o + 1) * STATS + 4 * i, odd[i]);
+        }
     }
 }
 
 static void stats_backward(struct block *b, const struct ld_quality *q)
 {
-    for (int s = 0; s < STATS; s++) {
-        float sum[LD_LANES] = {0};
-
-        for (int o = 0; o < HIDDEN; o++)
-            for (int l = 0; l < LD_LANES; l++)
-                sum[l] += q->weight0[o * STATS + s] * b->d_hidden[o][l];
-        memcpy(b->d_stat[s], sum, sizeof(sum));
-    }
+    for (int s = 0; s < STATS; s += 2)
+        two_sums(&b->d_stat[s], q->weight0 + s, 1, STATS, b->d_hidden, HIDDEN);
 }
 
 /* dlogit_k = p_k (g_k - sum of p g), where g is not 0 for the largest alone;
@@ -245,12 +279,14 @@ static void side_backward(struct side *side, float d_stat[SIDE_STATS][LD_LANES],
             sum[l] += side->top[j][l] * d_stat[j][l];
         }
     for (int k = 0; k < B; k++)
-        for (int l = 0; l < LD_LANES; l++) {
-            float g = -sum[l];
+        for (int q = 0; q < QUADS; q++) {
+            quad p = quad_load(side->e[k], q) * quad_load(side->share, q);
+            quad g = -quad_load(sum, q);
 
             for (int j = 0; j < TOP; j++)
-                g += side->bin[j][l] == (float)k ? d_stat[j][l] : 0;
-            side->e[k][l] *= side->share[l] * g;
+                g += (quad)((quad_load(side->bin[j], q) == (float)k) &
+                            (quad_mask)quad_load(d_stat[j], q));
+            quad_store(side->e[k], q, p * g);
         }
 }
 
