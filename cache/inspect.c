@@ -236,7 +236,8 @@ static void check_shard(const struct ld_shard *shard,
     for (int i = 0; i < ld_shard_count(shard); i++) {
         struct ld_err err = {0};
 
-        if (!ld_shard_read(shard, i, &arena, &record, &err))
+        if (!ld_shard_read(shard, i, &arena, &record, &err) ||
+            !ld_shard_read_features(shard, i, &arena, &record, &err))
             note_damage(verdict, &err);
         ld_arena_clear(&arena);
     }

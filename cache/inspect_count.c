@@ -57,9 +57,11 @@ static void add_sizes(struct ld_inspection *sum, const struct ld_shard *shard)
     sum->sizes.kind += one.kind;
     sum->sizes.box += one.box;
     sum->sizes.class_rows += one.class_rows;
+    sum->sizes.features += one.features;
     sum->sizes.index += one.index;
     sum->sizes.n_rows += one.n_rows;
     sum->sizes.n_main += one.n_main;
+    sum->sizes.n_features += one.n_features;
 }
 
 static void add_skipped(struct ld_inspection *sum, const struct ld_shard *shard)

@@ -92,12 +92,15 @@ static void put_facts(struct ld_buf *out, const struct ld_shard_facts *facts)
     put_number(out, "vlr_gamma", (double)facts->vlr_gamma);
     put_bool(out, "vlr_exclude_main", facts->vlr_exclude_main);
     put_bool(out, "all_classes", facts->all_classes);
+    put_text(out, "imitation", facts->imitation);
+    put_integer(out, "feature_channels", facts->feature_channels);
     put_text(out, "storage", ld_codec_name(facts->storage));
     put_number(out, "ld_gradient_error_early", facts->ld_gradient_error_early);
     put_number(out, "ld_gradient_error_late", facts->ld_gradient_error_late);
     put_number(out, "kd_gradient_error_early", facts->kd_gradient_error_early);
     put_number(out, "kd_gradient_error_late", facts->kd_gradient_error_late);
     put_number(out, "largest_logit_error", facts->largest_logit_error);
+    put_number(out, "feature_error", facts->feature_error);
     put_integer(out, "part", facts->part);
     put_integer(out, "n_parts", facts->n_parts);
     ld_buf_printf(out, "}");
@@ -112,6 +115,7 @@ static void put_sizes(struct ld_buf *out, const struct ld_shard_sizes *sizes)
     put_integer(out, "kind", sizes->kind);
     put_integer(out, "box", sizes->box);
     put_integer(out, "class", sizes->class_rows);
+    put_integer(out, "features", sizes->features);
     put_integer(out, "index", sizes->index);
     ld_buf_printf(out, "}");
 }
@@ -157,6 +161,7 @@ void ld_inspect_json(struct ld_buf *out, const struct ld_inspection *sum)
     put_integer(out, "empty_views", sum->n_empty);
     put_integer(out, "rows", sum->sizes.n_rows);
     put_integer(out, "class_rows", sum->sizes.n_main);
+    put_integer(out, "feature_rows", sum->sizes.n_features);
     put_integer(out, "median_rows", sum->median_rows);
     put_integer(out, "most_rows", sum->most_rows);
     put_view(out, "smallest_view", &sum->smallest);

@@ -47,7 +47,7 @@ static void put_sizes(struct ld_buf *out, const struct ld_inspection *sum)
 {
     const struct ld_shard_sizes *sizes = &sum->sizes;
     const char *storage = ld_codec_name(sum->facts->storage);
-    char box[32], class_rows[32];
+    char box[32], class_rows[32], features[32];
 
     snprintf(box, sizeof(box), "box, %s", storage);
     snprintf(class_rows, sizeof(class_rows), "class, %s", storage);
@@ -57,6 +57,9 @@ static void put_sizes(struct ld_buf *out, const struct ld_inspection *sum)
     put_size(out, sum, "kind", sizes->kind, sizes->n_rows);
     put_size(out, sum, box, sizes->box, sizes->n_rows);
     put_size(out, sum, class_rows, sizes->class_rows, sizes->n_main);
+    snprintf(features, sizeof(features), "features, %s", storage);
+    if (sum->facts->feature_channels > 0)
+        put_size(out, sum, features, sizes->features, sizes->n_features);
     put_size(out, sum, "index, HDF5", sizes->index, sizes->n_rows);
     put_size(out, sum, "all", sizes->file, sizes->n_rows);
 }
@@ -151,8 +154,32 @@ static void put_scheme(struct ld_buf *out, const struct ld_shard_facts *facts)
                                        : "1 an image, plain");
 }
 
-static void put_facts(struct ld_buf *out, const struct ld_shard_facts *facts)
+static void put_features(struct ld_buf *out, const struct ld_inspection *sum)
 {
+    const struct ld_shard_facts *facts = sum->facts;
+    const struct ld_shard_sizes *sizes = &sum->sizes;
+
+    ld_buf_printf(out, "  %-13s %s", "features", facts->imitation);
+    if (facts->feature_channels == 0) {
+        ld_buf_printf(out, "\n");
+        return;
+    }
+    ld_buf_printf(out, ": %d channels, %.1f rows a view, %.1f %% of the bytes",
+                  facts->feature_channels,
+                  share((double)sizes->n_features, (double)sum->n_views),
+                  100 * share((double)sizes->features, (double)sizes->file));
+    if (facts->storage == LD_STORAGE_FP32)
+        ld_buf_printf(out, ", as the teacher gave them\n");
+    else
+        ld_buf_printf(out, ", off by %.1e (relative, measured%s)\n",
+                      facts->feature_error,
+                      facts->n_parts > 1 ? ", first shard" : "");
+}
+
+static void put_facts(struct ld_buf *out, const struct ld_inspection *sum)
+{
+    const struct ld_shard_facts *facts = sum->facts;
+
     ld_buf_printf(out, "\n  %-13s %s\n  %-13s SHA-256 %s\n", "teacher",
                   facts->teacher_model, "checkpoint", facts->teacher_sha256);
     ld_buf_printf(out, "  %-13s SHA-256 %s\n", "annotations",
@@ -176,6 +203,7 @@ static void put_facts(struct ld_buf *out, const struct ld_shard_facts *facts)
     ld_buf_printf(out, "  %-13s 4 sides of %d bins\n", "box rows",
                   facts->reg_max + 1);
     put_errors(out, facts);
+    put_features(out, sum);
     ld_buf_printf(out, "  %-13s %s, shard format %d\n", "written by",
                   facts->program, facts->format);
 }
@@ -198,7 +226,7 @@ void ld_inspect_text(struct ld_buf *out, const struct ld_inspection *sum)
     put_head(out, sum);
     put_sizes(out, sum);
     put_levels(out, sum);
-    put_facts(out, sum->facts);
+    put_facts(out, sum);
     put_skipped(out, sum);
 }
 

@@ -41,8 +41,8 @@ static bool open_teacher(struct run *run, const char *path, struct ld_err *err)
     char note[200];
     bool ok = false;
 
-    if (!ld_setup_teacher(path, run->set, run->config->model.reg_max,
-                          &checkpoint, &model, &loading, err) ||
+    if (!ld_setup_teacher(path, run->set, run->config, &checkpoint, &model,
+                          &loading, err) ||
         !ld_file_sha256(path, run->teacher_sha256, err))
         goto done;
 
@@ -56,6 +56,8 @@ static bool open_teacher(struct run *run, const char *path, struct ld_err *err)
     run->teacher = ld_teacher_new(run->dev, &model, checkpoint.tensors,
                                   checkpoint.n_tensors, err);
     ok = run->teacher != NULL || ld_fail_in(err, path);
+    if (ok && run->config->loss.im > 0)
+        ld_teacher_keep_features(run->teacher);
 
 done:
     ld_arena_free(&loading);
@@ -86,6 +88,8 @@ static bool open_run(struct run *run, const struct ld_precompute *job,
                      struct ld_err *err)
 {
     if (!ld_views_check(&run->config->views, true, err))
+        return false;
+    if (!ld_setup_cacheable(run->config, err))
         return false;
     run->set = ld_setup_dataset(run->config, LD_SPLIT_TRAIN, err);
     if (!run->set || !choose_samples(run, err) ||
@@ -131,11 +135,14 @@ static bool view_planes(struct run *run, const struct ld_view *view,
                           view->canvas_H, view->canvas_W, &run->scratch, err);
 }
 
+/* What boxes tell of a view: its rows and, if asked for, where features are
+ * imitated; gi_teacher's region is up to the teacher. */
 static bool assign_view(struct run *run, const struct ld_sample *sample,
                         const struct ld_view *view,
                         const struct ld_image *image, struct ld_assignment *out,
-                        struct ld_err *err)
+                        struct ld_region *region, struct ld_err *err)
 {
+    const struct ld_config *config = run->config;
     const struct ld_object *objects = run->set->objects + sample->first_object;
     struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
     struct ld_box *boxes = ld_arena_new(
@@ -147,8 +154,26 @@ static bool assign_view(struct run *run, const struct ld_sample *sample,
     for (int i = 0; i < sample->n_objects; i++)
         if (objects[i].trained)
             boxes[n++] = ld_view_box(view, image->H, image->W, objects[i].box);
-    return ld_assign(out, &grid, boxes, n, &run->config->assign,
-                     &run->view_arena, err);
+    *region = (struct ld_region){0};
+    return ld_assign(out, &grid, boxes, n, &config->assign, &run->view_arena,
+                     err) &&
+           (config->loss.im == 0 ||
+            config->loss.imitation == LD_IMITATE_GI_TEACHER ||
+            ld_region_of(region, config->loss.imitation, &grid, boxes, n, out,
+                         &run->view_arena, err));
+}
+
+static bool add_features(struct run *run, struct ld_region *region,
+                         struct ld_record *record, struct ld_err *err)
+{
+    if (run->config->loss.im == 0)
+        return true;
+    if (!ld_teacher_features(run->teacher, run->config->loss.imitation, region,
+                             &record->features, &run->view_arena, err))
+        return false;
+    record->n_features = region->n;
+    record->feature_location = region->location;
+    return true;
 }
 
 static bool copy_rows(struct run *run, const struct ld_assignment *assignment,
@@ -180,9 +205,10 @@ static bool cache_view(struct run *run, struct ld_shard_writer *shard,
     struct ld_record record = {.image_id = sample->id, .view = view};
     struct ld_assignment assignment;
     struct ld_teacher_rows rows;
+    struct ld_region region;
 
     ld_arena_clear(&run->view_arena);
-    if (!assign_view(run, sample, &view, image, &assignment, err) ||
+    if (!assign_view(run, sample, &view, image, &assignment, &region, err) ||
         !copy_rows(run, &assignment, &record, err) ||
         !view_planes(run, &view, image, err) ||
         !ld_teacher_run(run->teacher, run->planes, view.canvas_H, view.canvas_W,
@@ -194,7 +220,8 @@ static bool cache_view(struct run *run, struct ld_shard_writer *shard,
     record.box_logits = rows.box_logits;
     record.class_logits = rows.class_logits;
     record.n_logits = rows.n_logits;
-    return ld_shard_append(shard, &record, err);
+    return add_features(run, &region, &record, err) &&
+           ld_shard_append(shard, &record, err);
 }
 
 /* ---- one image, one shard ---- */

@@ -300,13 +300,16 @@ void ld_config_help(struct ld_buf *out)
     for (int i = 0; i < ld_n_settings; i++) {
         const struct ld_setting *s = &ld_settings_table[i];
         int len = section_len(s->key);
+        bool wide;
 
         if (begins_section(i))
             ld_buf_printf(out, "\n%.*s:\n", len, s->key);
         else if (len == 0)
             ld_buf_printf(out, "\n");
         ld_setting_expected(s, expected);
-        ld_buf_printf(out, "  %s: %s (%s)", s->key, s->fallback, expected);
+        wide = strlen(s->key) + strlen(s->fallback) + strlen(expected) > 73;
+        ld_buf_printf(out, "  %s: %s%s(%s)", s->key, s->fallback,
+                      wide ? "\n      " : " ", expected);
         put_wrapped(out, s->help);
     }
 }

@@ -25,10 +25,15 @@ _Static_assert(LD_BOX_GIOU == 0 && LD_BOX_CIOU == 1, "loss.box_loss");
 _Static_assert(LD_NORM_SUM == 0 && LD_NORM_PER_IMAGE == 1 &&
                    LD_NORM_AVG_FACTOR == 2,
                "loss.ld_norm");
+_Static_assert(LD_IMITATE_FINEGRAINED == 0 && LD_IMITATE_FITNET == 1 &&
+                   LD_IMITATE_DECOUPLE == 2 && LD_IMITATE_GIBOX == 3 &&
+                   LD_IMITATE_MAIN == 4 && LD_IMITATE_GI_TEACHER == 5,
+               "loss.imitation");
 _Static_assert(LD_STORAGE_FP32 == 0 && LD_STORAGE_FP16 == 1, "cache.storage");
 _Static_assert(sizeof(enum ld_vlr_mode) == sizeof(int) &&
                    sizeof(enum ld_ld_norm) == sizeof(int) &&
-                   sizeof(enum ld_box_loss) == sizeof(int),
+                   sizeof(enum ld_box_loss) == sizeof(int) &&
+                   sizeof(enum ld_imitation) == sizeof(int),
                "an enum is stored as an int");
 
 _Static_assert(offsetof(struct ld_config, train.n_lr_steps) ==
@@ -52,6 +57,8 @@ static const char *const sources[] = {"none", "cache", "resident", NULL};
 static const char *const vlr_modes[] = {"code", "diou", NULL};
 static const char *const box_losses[] = {"giou", "ciou", NULL};
 static const char *const ld_norms[] = {"sum", "per_image", "avg_factor", NULL};
+static const char *const imitations[] = {
+    "finegrained", "fitnet", "decouple", "gibox", "main", "gi_teacher", NULL};
 static const char *const storages[] = {"fp32", "fp16", NULL};
 static const char *const devices[] = {"auto", "cpu", "cuda", NULL};
 
@@ -209,6 +216,17 @@ const struct ld_setting ld_settings_table[] = {
      1000, NULL,
      "Images of the batch whose strength per_image keeps: 3 in the R-18 "
      "recipe."},
+    {"loss.im", LD_SETTING_FLOAT, AT(loss.im), "0", 0, 1000, NULL,
+     "Weight of feature imitation: the mean squared difference of the feature "
+     "pyramids (2 in the R-50 recipe). Above 0, a cache holds feature rows."},
+    {"loss.imitation", LD_SETTING_ENUM, AT(loss.imitation), "finegrained", 0, 0,
+     imitations,
+     "Where: finegrained at anchors whose IoU with an object is over half its "
+     "best; fitnet at centres inside a box; decouple (DeFeat) there and, "
+     "twice, everywhere else; main at positives; gibox where student and "
+     "teacher differ most, 10 a level and batch; gi_teacher at the teacher's "
+     "best boxes, 10 a level and image. decouple and gibox need a resident "
+     "teacher."},
 
     {"train.batch", LD_SETTING_INT, AT(train.batch), "3", 1, 1024, NULL,
      "Images a step."},

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "formats/config_table.h"
+
 bool ld_settings_add(struct ld_settings *settings, const char *prefix,
                      const char *value, struct ld_arena *arena,
                      struct ld_err *err)
@@ -164,18 +166,50 @@ bool ld_setup_same_classes(const struct ld_checkpoint *checkpoint,
 }
 
 bool ld_setup_teacher(const char *path, const struct ld_dataset *set,
-                      int student_reg_max, struct ld_checkpoint *checkpoint,
-                      struct ld_model *model, struct ld_arena *arena,
-                      struct ld_err *err)
+                      const struct ld_config *config,
+                      struct ld_checkpoint *checkpoint, struct ld_model *model,
+                      struct ld_arena *arena, struct ld_err *err)
 {
+    const struct ld_model *student = &config->model;
+
     if (!ld_checkpoint_load(path, checkpoint, arena, err) ||
         !ld_setup_model(checkpoint, path, model, NULL, arena, err) ||
         !ld_setup_same_classes(checkpoint, path, set, err))
         return false;
-    return model->reg_max == student_reg_max ||
+    if (model->reg_max != student->reg_max)
+        return ld_fail(err, LD_ERR_MISMATCH,
+                       "%s: model.reg_max is %d, the student's is %d", path,
+                       model->reg_max, student->reg_max);
+    return config->loss.im == 0 ||
+           model->fpn_channels == student->fpn_channels ||
            ld_fail(err, LD_ERR_MISMATCH,
-                   "%s: model.reg_max is %d, the student's is %d", path,
-                   model->reg_max, student_reg_max);
+                   "%s: model.fpn_channels is %d, the student's is %d: "
+                   "loss.im compares them one by one",
+                   path, model->fpn_channels, student->fpn_channels);
+}
+
+bool ld_setup_cacheable(const struct ld_config *config, struct ld_err *err)
+{
+    if (config->loss.im == 0)
+        return true;
+    if (config->loss.imitation == LD_IMITATE_GIBOX)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "loss.imitation: gibox chooses by the student's output "
+                       "too, which no cache can hold: use gi_teacher, or "
+                       "teacher.source resident");
+    if (config->loss.imitation == LD_IMITATE_DECOUPLE)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "loss.imitation: decouple reads the teacher everywhere, "
+                       "too much for a cache: use fitnet, its foreground, or "
+                       "teacher.source resident");
+    return true;
+}
+
+static const char *imitation_name(const struct ld_config *config)
+{
+    if (config->loss.im == 0)
+        return "none";
+    return ld_setting_find("loss.imitation")->words[config->loss.imitation];
 }
 
 struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
@@ -202,6 +236,9 @@ struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
         .vlr_gamma = config->assign.vlr_gamma,
         .vlr_exclude_main = config->assign.vlr_exclude_main,
         .all_classes = config->loss.vlr_kd > 0,
+        .imitation = imitation_name(config),
+        .feature_channels =
+            config->loss.im > 0 ? config->model.fpn_channels : 0,
         .storage = (enum ld_storage)config->cache.storage,
     };
 

@@ -58,11 +58,16 @@ bool ld_setup_same_classes(const struct ld_checkpoint *checkpoint,
                            struct ld_err *err);
 
 /* Loads a checkpoint that is to teach: its classes are those of the data set,
- * its bins those of the student, or LD_ERR_MISMATCH. */
+ * its bins and, for imitation, its channels those of the student (the config's
+ * model), or LD_ERR_MISMATCH. */
 bool ld_setup_teacher(const char *path, const struct ld_dataset *set,
-                      int student_reg_max, struct ld_checkpoint *checkpoint,
-                      struct ld_model *model, struct ld_arena *arena,
-                      struct ld_err *err);
+                      const struct ld_config *config,
+                      struct ld_checkpoint *checkpoint, struct ld_model *model,
+                      struct ld_arena *arena, struct ld_err *err);
+
+/* True if a cache can hold what the losses of a run ask of a teacher;
+ * LD_ERR_USAGE. */
+bool ld_setup_cacheable(const struct ld_config *config, struct ld_err *err);
 
 /* Texts of facts that no config holds as such. */
 struct ld_setup_texts {

@@ -7,13 +7,16 @@
  *   /rows/box       fp32|fp16 (R, 4, B)   box logits: left, top, right, bottom
  *   /rows/class     fp32|fp16 (M, K)      class logits of the main rows; then
  *                   the background's, if the teacher has one: (M, K + 1)
+ *   /features/location  int32 (F)    if the cache is to serve imitation:
+ *   /features/rows  fp32|fp16 (F, C)      the teacher's features there
  *   /index/...      one entry a view: image_id, view (its number: 0 plain, 1
  *                   mirrored, or of the seeded ones), height, width,
  *                   canvas_height, canvas_width, flipped, row_start, n_rows,
  *                   main_start, n_main, checksum (CRC-32 of the view's stored
- *                   bytes)
+ *                   bytes), feature_start, n_features, feature_checksum
  *   /index/frames   uint64 (F, 2)    address and size in the file of each
- *                   chunk of location, then kind, box, class
+ *                   chunk of location, then kind, box, class, and of the
+ *                   features' location and rows
  *   /skipped/...    image_id, reason: images that precompute left out
  *   attributes      struct ld_shard_facts, one attribute a field
  *
@@ -57,14 +60,18 @@ struct ld_shard_facts {
     const char *vlr_mode; /* "code" or "diou" */
     float vlr_gamma;
     bool vlr_exclude_main;
-    bool all_classes; /* class rows for VLR rows too: M = R */
+    bool all_classes;      /* class rows for VLR rows too: M = R */
+    const char *imitation; /* where features are held: "finegrained", ..;
+                              "none" */
+    int feature_channels;  /* C; 0: no features are held */
     enum ld_storage storage;
     /* Of LD at temperature 10, KD at 2 (formats/codec.h). Measured by the
      * writer itself, whatever these say when it starts; 0 for fp32. */
     double ld_gradient_error_early, ld_gradient_error_late;
     double kd_gradient_error_early, kd_gradient_error_late;
     double largest_logit_error;
-    int part, n_parts; /* which shard of how many: 0 to n_parts - 1 */
+    double feature_error; /* |stored - exact| / |exact|, over all features */
+    int part, n_parts;    /* which shard of how many: 0 to n_parts - 1 */
 };
 
 struct ld_record {
@@ -76,6 +83,9 @@ struct ld_record {
     const float *box_logits;   /* (n_rows, 4, B) */
     const float *class_logits; /* (n_main, n_logits) */
     int n_logits;              /* as the facts say */
+    int n_features;
+    const int32_t *feature_location; /* (n_features) rising */
+    const float *features;           /* (n_features, C) */
 };
 
 /* ---- writing ---- */
@@ -85,7 +95,7 @@ struct ld_shard_writer;
 struct ld_shard_writer *ld_shard_create(const char *path,
                                         const struct ld_shard_facts *facts,
                                         struct ld_err *err);
-/* LD_ERR_NUMBER names the image if a logit is not finite: nothing of it is
+/* LD_ERR_NUMBER names the image if a number is not finite: nothing of it is
  * written. LD_ERR_IO: the disk is full, say; then only ld_shard_abandon helps.
  */
 bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
@@ -114,15 +124,21 @@ int ld_shard_n_skipped(const struct ld_shard *shard);
 int64_t ld_shard_skipped(const struct ld_shard *shard, int index,
                          const char **reason);
 
-/* The record at `index`, its arrays the arena's. Any number of threads may read
- * one shard. LD_ERR_FORMAT names the shard, image and view where the checksum
- * does not match. */
+/* The record at `index`, its arrays the arena's, but for the features. Any
+ * number of threads may read one shard. LD_ERR_FORMAT names the shard, image
+ * and view where the checksum does not match. */
 bool ld_shard_read(const struct ld_shard *shard, int index,
                    struct ld_arena *arena, struct ld_record *out,
                    struct ld_err *err);
 
-/* The same without logits (NULL): places and kinds, for a tenth of the work,
- * proved by the checksums of their frames. */
+/* Adds to a record of ld_shard_read the features of its view, the arena's.
+ * LD_ERR_FORMAT as there. */
+bool ld_shard_read_features(const struct ld_shard *shard, int index,
+                            struct ld_arena *arena, struct ld_record *record,
+                            struct ld_err *err);
+
+/* As ld_shard_read without logits (NULL): places and kinds, for a tenth of the
+ * work, proved by the checksums of their frames. */
 bool ld_shard_read_places(const struct ld_shard *shard, int index,
                           struct ld_arena *arena, struct ld_record *out,
                           struct ld_err *err);
@@ -135,8 +151,9 @@ bool ld_shard_check(const struct ld_shard *shard, struct ld_err *err);
 /* Stored bytes, as in the file, by part of the shard. */
 struct ld_shard_sizes {
     int64_t file, location, kind, box, class_rows;
-    int64_t index; /* all else: index, attributes, HDF5's own */
-    int64_t n_rows, n_main;
+    int64_t features; /* with their locations */
+    int64_t index;    /* all else: index, attributes, HDF5's own */
+    int64_t n_rows, n_main, n_features;
 };
 void ld_shard_sizes(const struct ld_shard *shard, struct ld_shard_sizes *out);
 
@@ -161,10 +178,10 @@ bool ld_cache_find(const struct ld_cache *cache, int64_t image_id, int view,
 bool ld_cache_skipped(const struct ld_cache *cache, int64_t image_id);
 
 /* True if `facts` fit the run's `wanted`. A text that is NULL in `wanted` fits
- * any; program, storage, the errors, part and n_parts are not compared, and a
- * run that mirrors nothing takes the plain views of a cache that holds both.
- * LD_ERR_MISMATCH names `where`, the first field that differs and both
- * values. */
+ * any, imitation with any channels; program, storage, the errors, part and
+ * n_parts are not compared, and a run that mirrors nothing takes the plain
+ * views of a cache that holds both. LD_ERR_MISMATCH names `where`, the first
+ * field that differs and both values. */
 bool ld_shard_facts_match(const struct ld_shard_facts *facts,
                           const struct ld_shard_facts *wanted,
                           const char *where, struct ld_err *err);

@@ -20,7 +20,6 @@ struct ld_column_tail {
 
 struct ld_columns_writer {
     const char *path; /* for errors; borrowed */
-    hid_t group;
     struct ld_column is[LD_N_COLUMNS];
     struct ld_column_tail tail[LD_N_COLUMNS];
     unsigned char *shuffled, *frame; /* one chunk on its way */
@@ -28,8 +27,8 @@ struct ld_columns_writer {
     ZSTD_CCtx *zstd;
 };
 
-/* Makes the empty datasets of /rows. Close it even after a failure. LD_ERR_IO
- * or LD_ERR_MEMORY. */
+/* Makes the empty datasets of /rows and /features. Close it even after a
+ * failure. LD_ERR_IO or LD_ERR_MEMORY. */
 bool ld_columns_create(struct ld_columns_writer *w, hid_t file,
                        const char *path, const struct ld_shard_facts *facts,
                        struct ld_err *err);

@@ -94,7 +94,7 @@ static bool decode_frame(const struct ld_columns *columns, int c, size_t index,
     n = ZSTD_decompressDCtx(scratch->zstd, scratch->chunk, bytes,
                             scratch->frame, frame->size);
     return n == bytes ||
-           ld_fail(err, LD_ERR_FORMAT, "/rows/%s, chunk %zu: %s",
+           ld_fail(err, LD_ERR_FORMAT, "/%s, chunk %zu: %s",
                    columns->is[c].name, index,
                    ZSTD_isError(n) ? ZSTD_getErrorName(n) : "is too short");
 }

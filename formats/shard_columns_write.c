@@ -28,7 +28,7 @@ static hid_t column_properties(const struct ld_column *is)
     return list;
 }
 
-static hid_t create_dataset(hid_t group, const struct ld_column *is, hid_t type)
+static hid_t create_dataset(hid_t file, const struct ld_column *is, hid_t type)
 {
     hsize_t dims[3] = {0, is->dim[1], is->dim[2]};
     hsize_t most[3] = {H5S_UNLIMITED, is->dim[1], is->dim[2]};
@@ -36,30 +36,38 @@ static hid_t create_dataset(hid_t group, const struct ld_column *is, hid_t type)
     hid_t list = column_properties(is), set = -1;
 
     if (space >= 0 && type >= 0 && list >= 0)
-        set = H5Dcreate2(group, is->name, type, space, H5P_DEFAULT, list,
+        set = H5Dcreate2(file, is->name, type, space, H5P_DEFAULT, list,
                          H5P_DEFAULT);
     H5Pclose(list);
     H5Sclose(space);
     return set;
 }
 
-static bool create_datasets(struct ld_columns_writer *w, hid_t file,
-                            enum ld_storage storage)
+static bool create_group(hid_t file, const char *name)
 {
     hid_t plain = ld_h5_plain(H5P_GROUP_CREATE);
-    bool ok = ld_zstd_filter_register();
+    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, plain, H5P_DEFAULT);
 
-    if (ok)
-        w->group = H5Gcreate2(file, "rows", H5P_DEFAULT, plain, H5P_DEFAULT);
-    ok = ok && w->group >= 0;
+    H5Pclose(plain);
+    return group >= 0 && H5Gclose(group) >= 0;
+}
+
+static bool create_datasets(struct ld_columns_writer *w, hid_t file,
+                            const struct ld_shard_facts *facts)
+{
+    bool ok = ld_zstd_filter_register() && create_group(file, "rows") &&
+              (!facts->feature_channels || create_group(file, "features"));
+
     for (int c = 0; ok && c < LD_N_COLUMNS; c++) {
-        hid_t type = ld_column_type((enum ld_column_id)c, storage);
+        hid_t type;
 
-        w->tail[c].set = create_dataset(w->group, &w->is[c], type);
+        if (w->is[c].row_items == 0)
+            continue;
+        type = ld_column_type((enum ld_column_id)c, facts->storage);
+        w->tail[c].set = create_dataset(file, &w->is[c], type);
         ok = w->tail[c].set >= 0;
         H5Tclose(type);
     }
-    H5Pclose(plain);
     return ok;
 }
 
@@ -92,11 +100,11 @@ bool ld_columns_create(struct ld_columns_writer *w, hid_t file,
                        const char *path, const struct ld_shard_facts *facts,
                        struct ld_err *err)
 {
-    *w = (struct ld_columns_writer){.path = path, .group = -1};
+    *w = (struct ld_columns_writer){.path = path};
     for (int c = 0; c < LD_N_COLUMNS; c++)
         w->tail[c].set = -1;
     ld_columns_of(facts, w->is);
-    if (!create_datasets(w, file, facts->storage))
+    if (!create_datasets(w, file, facts))
         return ld_h5_fail(err, LD_ERR_IO, path, "create the rows");
     return make_room(w, err);
 }
@@ -260,8 +268,6 @@ bool ld_columns_close(struct ld_columns_writer *w)
             ok = H5Dclose(w->tail[c].set) >= 0 && ok;
         ld_delete(w->tail[c].rows);
     }
-    if (w->group > 0)
-        ok = H5Gclose(w->group) >= 0 && ok;
     ld_delete(w->shuffled);
     ld_delete(w->frame);
     ZSTD_freeCCtx(w->zstd);

@@ -32,11 +32,14 @@ static const struct ld_field fact_fields[] = {
     {FACT(vlr_gamma, 'f', 1)},
     {FACT(vlr_exclude_main, 'B', 1)},
     {FACT(all_classes, 'B', 1)},
+    {FACT(imitation, 's', 1)},
+    {FACT(feature_channels, 'i', 1)},
     {FACT(ld_gradient_error_early, 'd', 1)},
     {FACT(ld_gradient_error_late, 'd', 1)},
     {FACT(kd_gradient_error_early, 'd', 1)},
     {FACT(kd_gradient_error_late, 'd', 1)},
     {FACT(largest_logit_error, 'd', 1)},
+    {FACT(feature_error, 'd', 1)},
     {FACT(part, 'i', 1)},
     {FACT(n_parts, 'i', 1)},
 };
@@ -143,8 +146,8 @@ bool ld_facts_copy(struct ld_shard_facts *out,
 /* ---- what a run compares ---- */
 
 /* Not compared is what says how a cache was made, not what it holds; that it
- * has mirrored views that the run never asks for; and n_logits, the teacher's,
- * of which any student uses what it has. */
+ * has mirrored views or features that the run never asks for; and n_logits, the
+ * teacher's, of which any student uses what it has. */
 static bool is_compared(const char *name, const struct ld_shard_facts *wanted)
 {
     static const char *const others[] = {"program", "part", "n_parts",
@@ -152,6 +155,8 @@ static bool is_compared(const char *name, const struct ld_shard_facts *wanted)
 
     if (strcmp(name, "view_flip") == 0)
         return wanted->seeded_views > 0 || wanted->view_flip;
+    if (strcmp(name, "feature_channels") == 0)
+        return wanted->imitation != NULL;
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (strcmp(name, others[i]) == 0)
             return false;

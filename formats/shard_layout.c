@@ -26,21 +26,32 @@ void ld_columns_of(const struct ld_shard_facts *facts,
 {
     size_t item = ld_codec_bytes(facts->storage);
     unsigned B = (unsigned)facts->reg_max + 1, K = (unsigned)facts->n_logits;
+    unsigned C = (unsigned)facts->feature_channels;
 
     out[LD_COLUMN_LOCATION] = (struct ld_column){
-        .name = "location", .item_bytes = 4, .row_items = 1, .rank = 1};
+        .name = "rows/location", .item_bytes = 4, .row_items = 1, .rank = 1};
     out[LD_COLUMN_KIND] = (struct ld_column){
-        .name = "kind", .item_bytes = 1, .row_items = 1, .rank = 1};
-    out[LD_COLUMN_BOX] = (struct ld_column){.name = "box",
+        .name = "rows/kind", .item_bytes = 1, .row_items = 1, .rank = 1};
+    out[LD_COLUMN_BOX] = (struct ld_column){.name = "rows/box",
                                             .item_bytes = item,
                                             .row_items = 4 * (size_t)B,
                                             .rank = 3,
                                             .dim = {0, 4, B}};
-    out[LD_COLUMN_CLASS] = (struct ld_column){.name = "class",
+    out[LD_COLUMN_CLASS] = (struct ld_column){.name = "rows/class",
                                               .item_bytes = item,
                                               .row_items = K,
                                               .rank = 2,
                                               .dim = {0, K}};
+    out[LD_COLUMN_FEATURE_LOCATION] =
+        (struct ld_column){.name = "features/location",
+                           .item_bytes = 4,
+                           .row_items = C ? 1 : 0,
+                           .rank = 1};
+    out[LD_COLUMN_FEATURE] = (struct ld_column){.name = "features/rows",
+                                                .item_bytes = item,
+                                                .row_items = C,
+                                                .rank = 2,
+                                                .dim = {0, C}};
     for (int i = 0; i < LD_N_COLUMNS; i++)
         out[i].chunk_rows = chunk_rows_of(&out[i]);
 }
@@ -60,7 +71,7 @@ static hid_t half_type(void)
 
 hid_t ld_column_type(enum ld_column_id id, enum ld_storage storage)
 {
-    if (id == LD_COLUMN_LOCATION)
+    if (id == LD_COLUMN_LOCATION || id == LD_COLUMN_FEATURE_LOCATION)
         return H5Tcopy(H5T_STD_I32LE);
     if (id == LD_COLUMN_KIND)
         return H5Tcopy(H5T_STD_U8LE);
@@ -98,12 +109,14 @@ static size_t size_of(char letter)
     letter, #name, offsetof(struct ld_shard_entry, name), 1
 
 static const struct ld_field entry_fields[] = {
-    {ENTRY(image_id, 'q')},      {ENTRY(view, 'i')},
-    {ENTRY(height, 'i')},        {ENTRY(width, 'i')},
-    {ENTRY(canvas_height, 'i')}, {ENTRY(canvas_width, 'i')},
-    {ENTRY(flipped, 'B')},       {ENTRY(row_start, 'q')},
-    {ENTRY(n_rows, 'i')},        {ENTRY(main_start, 'q')},
-    {ENTRY(n_main, 'i')},        {ENTRY(checksum, 'I')},
+    {ENTRY(image_id, 'q')},         {ENTRY(view, 'i')},
+    {ENTRY(height, 'i')},           {ENTRY(width, 'i')},
+    {ENTRY(canvas_height, 'i')},    {ENTRY(canvas_width, 'i')},
+    {ENTRY(flipped, 'B')},          {ENTRY(row_start, 'q')},
+    {ENTRY(n_rows, 'i')},           {ENTRY(main_start, 'q')},
+    {ENTRY(n_main, 'i')},           {ENTRY(checksum, 'I')},
+    {ENTRY(feature_start, 'q')},    {ENTRY(n_features, 'i')},
+    {ENTRY(feature_checksum, 'I')},
 };
 
 enum { N_ENTRY_FIELDS = sizeof(entry_fields) / sizeof(entry_fields[0]) };

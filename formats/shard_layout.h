@@ -6,12 +6,14 @@
 
 #include "formats/shard.h"
 
-/* The datasets of /rows. */
+/* The datasets of /rows and /features. */
 enum ld_column_id {
     LD_COLUMN_LOCATION,
     LD_COLUMN_KIND,
     LD_COLUMN_BOX,
     LD_COLUMN_CLASS,
+    LD_COLUMN_FEATURE_LOCATION,
+    LD_COLUMN_FEATURE,
     LD_N_COLUMNS,
 };
 
@@ -19,9 +21,9 @@ enum ld_column_id {
  * bytes of the items, then all second bytes, ...: HDF5's filter 2), then
  * compressed. The last chunk of a column is filled up with zeros. */
 struct ld_column {
-    const char *name;  /* inside /rows */
+    const char *name;  /* "rows/box" */
     size_t item_bytes; /* 1, 2 or 4 */
-    size_t row_items;
+    size_t row_items;  /* 0: the shard has no such column */
     size_t chunk_rows;
     int rank;        /* of the dataset */
     unsigned dim[3]; /* dim[0] is free */
@@ -61,7 +63,10 @@ struct ld_shard_entry {
     uint8_t flipped;
     int64_t row_start, main_start; /* in the columns */
     int32_t n_rows, n_main;
-    uint32_t checksum; /* CRC-32 of location, kind, box, class as stored */
+    uint32_t checksum;     /* CRC-32 of location, kind, box, class as stored */
+    int64_t feature_start; /* in the columns of /features */
+    int32_t n_features;
+    uint32_t feature_checksum; /* CRC-32 of their location and rows */
 };
 
 /* The arrays of the group `index`. Writing: false if HDF5 fails. Reading:

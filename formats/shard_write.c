@@ -24,8 +24,9 @@ struct ld_shard_writer {
     struct ld_buf stored;  /* logits of one record as stored */
     struct ld_buf decoded; /* and what a reader makes of them */
     struct ld_codec_error ld_error, kd_error;
-    bool created; /* the temporary file exists */
-    bool broken;  /* a write failed: nothing is to be published */
+    double feature_change, feature_square; /* sums over all features */
+    bool created;                          /* the temporary file exists */
+    bool broken; /* a write failed: nothing is to be published */
 };
 
 static size_t count_of(const struct ld_buf *buf, size_t item_bytes)
@@ -91,6 +92,13 @@ static void assert_record(const struct ld_shard_writer *w,
         n_main += record->kind[i] & LD_SHARD_MAIN;
     }
     assert(record->n_main == (w->facts.all_classes ? record->n_rows : n_main));
+    assert(record->n_features == 0 || w->facts.feature_channels > 0);
+    for (int i = 0; i < record->n_features; i++) {
+        int32_t before = i > 0 ? record->feature_location[i - 1] : -1;
+
+        assert(record->feature_location[i] > before);
+        assert(record->feature_location[i] < grid.start[grid.n_levels]);
+    }
 }
 
 static bool all_finite(const float *values, size_t count)
@@ -109,15 +117,36 @@ static void *reserve(struct ld_buf *buf, size_t len, struct ld_err *err)
     return ld_buf_ok(buf, err) ? buf->data : NULL;
 }
 
-/* Encodes rows of logits, adds what that loses to *error, and puts them. */
-static bool put_logits(struct ld_shard_writer *w, enum ld_column_id id,
-                       const float *logits, size_t n_rows, uint32_t *crc,
-                       struct ld_err *err)
+/* Adds up what storing loses: of logits as a loss feels it, of features as they
+ * are. */
+static void measure(struct ld_shard_writer *w, enum ld_column_id id,
+                    const float *exact, const float *stored, size_t count)
+{
+    int B = w->facts.reg_max + 1, K = w->facts.n_logits;
+
+    if (id == LD_COLUMN_BOX) {
+        ld_codec_measure(&w->ld_error, exact, stored, count / (size_t)B, B,
+                         LD_TEMPERATURE);
+    } else if (id == LD_COLUMN_CLASS) {
+        ld_codec_measure(&w->kd_error, exact, stored, count / (size_t)K, K,
+                         KD_TEMPERATURE);
+    } else {
+        for (size_t i = 0; i < count; i++) {
+            double change = (double)stored[i] - (double)exact[i];
+
+            w->feature_change += change * change;
+            w->feature_square += (double)exact[i] * (double)exact[i];
+        }
+    }
+}
+
+/* Encodes rows of numbers, measures what that loses, and puts them. */
+static bool put_numbers(struct ld_shard_writer *w, enum ld_column_id id,
+                        const float *numbers, size_t n_rows, uint32_t *crc,
+                        struct ld_err *err)
 {
     const struct ld_column *is = &w->columns.is[id];
     size_t count = n_rows * is->row_items, len = count * is->item_bytes;
-    bool box = id == LD_COLUMN_BOX;
-    int width = box ? w->facts.reg_max + 1 : w->facts.n_logits;
     void *stored, *decoded;
 
     if (n_rows == 0)
@@ -126,12 +155,10 @@ static bool put_logits(struct ld_shard_writer *w, enum ld_column_id id,
     decoded = reserve(&w->decoded, count * sizeof(float), err);
     if (!stored || !decoded)
         return false;
-    ld_codec_encode(w->facts.storage, stored, logits, count);
+    ld_codec_encode(w->facts.storage, stored, numbers, count);
     if (w->facts.storage != LD_STORAGE_FP32) {
         ld_codec_decode(w->facts.storage, decoded, stored, count);
-        ld_codec_measure(box ? &w->ld_error : &w->kd_error, logits, decoded,
-                         count / (size_t)width, width,
-                         box ? LD_TEMPERATURE : KD_TEMPERATURE);
+        measure(w, id, numbers, decoded, count);
     }
     *crc = (uint32_t)crc32_z(*crc, stored, len);
     return ld_columns_put(&w->columns, id, stored, n_rows, err);
@@ -151,8 +178,23 @@ static bool put_rows(struct ld_shard_writer *w, const struct ld_record *record,
     return ld_columns_put(&w->columns, LD_COLUMN_LOCATION, record->location, n,
                           err) &&
            ld_columns_put(&w->columns, LD_COLUMN_KIND, record->kind, n, err) &&
-           put_logits(w, LD_COLUMN_BOX, record->box_logits, n, crc, err) &&
-           put_logits(w, LD_COLUMN_CLASS, record->class_logits, m, crc, err);
+           put_numbers(w, LD_COLUMN_BOX, record->box_logits, n, crc, err) &&
+           put_numbers(w, LD_COLUMN_CLASS, record->class_logits, m, crc, err);
+}
+
+static bool put_features(struct ld_shard_writer *w,
+                         const struct ld_record *record, uint32_t *crc,
+                         struct ld_err *err)
+{
+    size_t n = (size_t)record->n_features;
+
+    *crc = (uint32_t)crc32_z(0, NULL, 0);
+    if (n > 0)
+        *crc = (uint32_t)crc32_z(*crc, (const void *)record->feature_location,
+                                 n * sizeof(*record->feature_location));
+    return ld_columns_put(&w->columns, LD_COLUMN_FEATURE_LOCATION,
+                          record->feature_location, n, err) &&
+           put_numbers(w, LD_COLUMN_FEATURE, record->features, n, crc, err);
 }
 
 static bool check_finite(const struct ld_shard_writer *w,
@@ -161,14 +203,18 @@ static bool check_finite(const struct ld_shard_writer *w,
     size_t n = (size_t)record->n_rows * w->columns.is[LD_COLUMN_BOX].row_items;
     size_t m =
         (size_t)record->n_main * w->columns.is[LD_COLUMN_CLASS].row_items;
+    size_t f =
+        (size_t)record->n_features * w->columns.is[LD_COLUMN_FEATURE].row_items;
+    bool logits = all_finite(record->box_logits, n) &&
+                  all_finite(record->class_logits, m);
     char name[32];
 
     ld_view_name(&record->view, w->facts.seeded_views > 0, name);
-    return (all_finite(record->box_logits, n) &&
-            all_finite(record->class_logits, m)) ||
+    return (logits && all_finite(record->features, f)) ||
            ld_fail(err, LD_ERR_NUMBER,
-                   "image %lld%s: the teacher's logits are not finite",
-                   (long long)record->image_id, name);
+                   "image %lld%s: the teacher's %s are not finite",
+                   (long long)record->image_id, name,
+                   logits ? "features" : "logits");
 }
 
 bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
@@ -187,12 +233,15 @@ bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
         .main_start = ld_columns_count(&w->columns, LD_COLUMN_CLASS),
         .n_rows = record->n_rows,
         .n_main = record->n_main,
+        .feature_start = ld_columns_count(&w->columns, LD_COLUMN_FEATURE),
+        .n_features = record->n_features,
     };
 
     assert_record(w, record);
     if (!check_finite(w, record, err))
         return false;
-    w->broken = w->broken || !put_rows(w, record, &entry.checksum, err);
+    w->broken = w->broken || !put_rows(w, record, &entry.checksum, err) ||
+                !put_features(w, record, &entry.feature_checksum, err);
     ld_buf_put(&w->entries, &entry, sizeof(entry));
     return !w->broken && ld_buf_ok(&w->entries, err);
 }
@@ -220,6 +269,8 @@ static void settle_facts(struct ld_shard_writer *w)
     facts->kd_gradient_error_early = ld_codec_error_early(&w->kd_error);
     facts->kd_gradient_error_late = ld_codec_error_late(&w->kd_error);
     facts->largest_logit_error = fmax(w->ld_error.largest, w->kd_error.largest);
+    facts->feature_error =
+        w->feature_square > 0 ? sqrt(w->feature_change / w->feature_square) : 0;
 }
 
 static hid_t create_group(hid_t file, const char *name)

@@ -29,6 +29,7 @@ struct ld_shard_facts made_facts(int n_classes, enum ld_storage storage)
         .assigner = "ATSS topk 9",
         .vlr_mode = "code",
         .vlr_gamma = 0.25F,
+        .imitation = "none",
         .storage = storage,
         .part = 0,
         .n_parts = 1,
@@ -79,6 +80,28 @@ static int make_places(int32_t *location, uint8_t *kind, int A, int n_rows,
     return n;
 }
 
+/* Features at half as many places as there are rows. */
+static void add_features(struct ld_record *record,
+                         const struct ld_shard_facts *facts,
+                         struct ld_arena *arena)
+{
+    const struct ld_view *view = &record->view;
+    struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
+    struct ld_rng rng = ld_rng_seed((uint64_t)record->image_id, 7);
+    size_t n = (size_t)record->n_rows / 2, C = (size_t)facts->feature_channels;
+    struct ld_err err = {0};
+    int32_t *location = ld_arena_new(arena, n, sizeof(*location), &err);
+    uint8_t *unused = ld_arena_new(arena, n, 1, &err);
+    float *features = ld_arena_new(arena, n * C, sizeof(*features), &err);
+
+    record->n_features =
+        make_places(location, unused, grid.start[grid.n_levels], (int)n, &rng);
+    for (size_t i = 0; i < (size_t)record->n_features * C; i++)
+        features[i] = ld_rng_normal(&rng);
+    record->feature_location = location;
+    record->features = features;
+}
+
 struct ld_record made_record(const struct ld_shard_facts *facts, int64_t id,
                              bool flipped, int H, int W, int n_rows,
                              struct ld_arena *arena)
@@ -92,6 +115,7 @@ struct ld_record made_record(const struct ld_shard_facts *facts, int64_t id,
     uint8_t *kind = ld_arena_new(arena, n, 1, &err);
     float *box = ld_arena_new(arena, n * 4 * B, sizeof(*box), &err);
     float *class = ld_arena_new(arena, n * K, sizeof(*class), &err);
+    struct ld_record record;
 
     n = (size_t)make_places(location, kind, grid.start[grid.n_levels], n_rows,
                             &rng);
@@ -100,7 +124,7 @@ struct ld_record made_record(const struct ld_shard_facts *facts, int64_t id,
     for (size_t i = 0; i < n; i++)
         if (facts->all_classes || (kind[i] & LD_SHARD_MAIN))
             make_classes(class + m++ * K, (int)K, &rng);
-    return (struct ld_record){
+    record = (struct ld_record){
         .image_id = id,
         .view = {.H = H - 5,
                  .W = W - 9,
@@ -116,6 +140,9 @@ struct ld_record made_record(const struct ld_shard_facts *facts, int64_t id,
         .class_logits = class,
         .n_logits = facts->n_logits,
     };
+    if (facts->feature_channels > 0)
+        add_features(&record, facts, arena);
+    return record;
 }
 
 struct ld_record made_view(const struct ld_shard_facts *facts, int index,

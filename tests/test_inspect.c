@@ -87,6 +87,42 @@ START_TEST(a_folder_is_summed_up_as_one_cache)
 }
 END_TEST
 
+START_TEST(features_are_told_with_what_they_cost)
+{
+    static char out[ROOM];
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+    struct ld_err err = {0};
+    size_t len;
+    char *bytes;
+
+    write_shard("a.h5", 6);
+    ck_assert_int_eq(run("a.h5", out), 0);
+    assert_holds(out, "features      none\n");
+    ck_assert_ptr_null(strstr(out, "features, fp16"));
+
+    facts.imitation = "finegrained";
+    facts.feature_channels = 64;
+    ck_assert(made_shard("a.h5", &facts, 6, 40, &err));
+    ck_assert_int_eq(run("a.h5", out), 0);
+    assert_holds(out, "features, fp16");
+    assert_holds(out, "finegrained: 64 channels, 20.0 rows a view, ");
+    assert_holds(out, " % of the bytes, off by ");
+    ck_assert_int_eq(run("--json a.h5", out), 0);
+    assert_holds(out, "\"feature_rows\": 120");
+
+    bytes = scratch_get("a.h5", &len);
+    for (size_t i = len; i-- > 512;)
+        if (memcmp(bytes + i, "\x28\xb5\x2f\xfd", 4) == 0) {
+            bytes[i + 20] ^= 1; /* in the last frame: of /features/rows */
+            break;
+        }
+    scratch_put("a.h5", bytes, len);
+    ck_assert_int_eq(run("--verify a.h5", out), 1);
+    assert_holds(out, ": /features/rows, chunk ");
+    ld_delete(bytes);
+}
+END_TEST
+
 /* The whole answer is JSON; returns how many elements its array has. */
 static int count_elements(const char *text)
 {
@@ -215,6 +251,7 @@ Suite *suite(void)
     tcase_add_checked_fixture(c, scratch_open, scratch_close);
     tcase_add_test(c, the_summary_counts_views_rows_and_bytes);
     tcase_add_test(c, a_folder_is_summed_up_as_one_cache);
+    tcase_add_test(c, features_are_told_with_what_they_cost);
     tcase_add_test(c, json_is_an_array_of_an_element_a_path);
     tcase_add_test(c, a_record_is_shown_row_by_row);
     tcase_add_test(c, verification_names_damaged_images_and_views);

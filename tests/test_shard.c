@@ -51,6 +51,19 @@ static void assert_same(const struct ld_record *read,
                   m * (size_t)facts->n_classes, facts->storage);
 }
 
+static void assert_same_features(const struct ld_record *read,
+                                 const struct ld_record *exact,
+                                 const struct ld_shard_facts *facts)
+{
+    size_t n = (size_t)exact->n_features;
+
+    ck_assert_int_eq(read->n_features, exact->n_features);
+    ck_assert(memcmp(read->feature_location, exact->feature_location,
+                     n * sizeof(int32_t)) == 0);
+    assert_logits(read->features, exact->features,
+                  n * (size_t)facts->feature_channels, facts->storage);
+}
+
 /* Every view of a shard of made_shard, read in random order. */
 static void assert_round_trip(const struct ld_shard_facts *facts, int n_views,
                               int n_rows)
@@ -73,6 +86,13 @@ static void assert_round_trip(const struct ld_shard_facts *facts, int n_views,
         ck_assert_msg(ld_shard_read(shard, index, &arena, &read, &err), "%s",
                       err.text);
         assert_same(&read, &exact, facts);
+        ck_assert_ptr_null(read.features);
+        if (facts->feature_channels > 0) {
+            ck_assert_msg(
+                ld_shard_read_features(shard, index, &arena, &read, &err), "%s",
+                err.text);
+            assert_same_features(&read, &exact, facts);
+        }
         ck_assert(ld_shard_read_places(shard, index, &arena, &read, &err));
         ck_assert_mem_eq(read.kind, exact.kind, (size_t)exact.n_rows);
         ck_assert_ptr_null(read.box_logits);
@@ -121,6 +141,41 @@ START_TEST(views_without_rows_come_back)
     struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
 
     assert_round_trip(&facts, 3, 0);
+    facts.feature_channels = 32;
+    assert_round_trip(&facts, 3, 0);
+}
+END_TEST
+
+START_TEST(features_come_back_if_asked)
+{
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP32);
+
+    facts.imitation = "finegrained";
+    facts.feature_channels = 256;
+    assert_round_trip(&facts, 6, 150); /* more than a chunk */
+    facts.storage = LD_STORAGE_FP16;
+    facts.feature_channels = 21;
+    assert_round_trip(&facts, 6, 60);
+}
+END_TEST
+
+/* fp16 rounds to 11 bits: a number by 2^-12 of itself at most, by 0.41 of that
+ * in the root mean square of numbers evenly spread between powers of two. */
+START_TEST(the_writer_measures_what_storing_features_costs)
+{
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+    struct ld_err err = {0};
+    struct ld_shard *shard;
+    double error;
+
+    facts.feature_channels = 64;
+    ck_assert(made_shard("a.h5", &facts, 4, 60, &err));
+    shard = ld_shard_open("a.h5", &err);
+    ck_assert_ptr_nonnull(shard);
+    error = ld_shard_facts(shard)->feature_error;
+    ck_assert_double_gt(error, 0.3 * 0x1p-11);
+    ck_assert_double_lt(error, 0.5 * 0x1p-11);
+    ld_shard_close(shard);
 }
 END_TEST
 
@@ -396,6 +451,8 @@ Suite *suite(void)
     tcase_add_test(c, records_longer_than_a_chunk_come_back);
     tcase_add_test(c, class_rows_of_all_rows_come_back_if_asked);
     tcase_add_test(c, views_without_rows_come_back);
+    tcase_add_test(c, features_come_back_if_asked);
+    tcase_add_test(c, the_writer_measures_what_storing_features_costs);
     tcase_add_test(c, a_shard_without_views_is_a_shard);
     tcase_add_test(c, facts_and_skipped_images_come_back);
     tcase_add_test(c, the_writer_measures_what_storing_costs);

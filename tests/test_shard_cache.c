@@ -45,6 +45,17 @@ START_TEST(a_cache_of_another_run_is_refused_with_field_and_values)
     assert_refused(&facts, &wanted,
                    "cache: its vlr_exclude_main is false, expected true");
     wanted = facts;
+    wanted.imitation = "fitnet";
+    assert_refused(&facts, &wanted,
+                   "cache: its imitation is none, expected fitnet");
+    wanted = facts;
+    wanted.feature_channels = 128;
+    assert_refused(&facts, &wanted,
+                   "cache: its feature_channels is 0, expected 128");
+    wanted.imitation = NULL; /* a run that does not imitate */
+    err = (struct ld_err){0};
+    ck_assert(ld_shard_facts_match(&facts, &wanted, "cache", &err));
+    wanted = facts;
     wanted.class_names = names;
     assert_refused(&facts, &wanted,
                    "cache: its class 1 of 3 is square, expected box");

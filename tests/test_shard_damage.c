@@ -19,10 +19,20 @@
 
 enum { N_VIEWS = 8, N_ROWS = 40, N_FLIPS = 1000 };
 
+/* Of a shard that has a row of everything. */
+static struct ld_shard_facts all_facts(void)
+{
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+
+    facts.imitation = "main";
+    facts.feature_channels = 17;
+    return facts;
+}
+
 /* The bytes of a small whole shard, to be ld_delete'd. */
 static char *whole_shard(const char *path, size_t *len)
 {
-    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+    struct ld_shard_facts facts = all_facts();
     struct ld_err err = {0};
 
     ck_assert_msg(made_shard(path, &facts, N_VIEWS, N_ROWS, &err), "%s",
@@ -37,7 +47,19 @@ static void assert_one_line(const struct ld_err *err, const char *path)
     ck_assert_ptr_null(strchr(err->text, '\n'));
 }
 
-/* The logits of all views in one checksum; false if a read fails. */
+static uint64_t add_floats(uint64_t sum, const float *values, int count,
+                           int64_t seed)
+{
+    for (int i = 0; i < count; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, &values[i], sizeof(bits));
+        sum = ld_rng_hash(sum, bits, (uint64_t)seed);
+    }
+    return sum;
+}
+
+/* All numbers of all views in one checksum; false if a read fails. */
 static bool read_all(const struct ld_shard *shard, uint64_t *sum,
                      struct ld_err *err)
 {
@@ -48,18 +70,14 @@ static bool read_all(const struct ld_shard *shard, uint64_t *sum,
     *sum = 0;
     for (int i = 0; ok && i < ld_shard_count(shard); i++) {
         ok = ld_shard_read(shard, i, &arena, &r, err);
-        for (int j = 0; ok && j < r.n_rows * 68; j++) {
-            uint32_t bits;
-
-            memcpy(&bits, &r.box_logits[j], sizeof(bits));
-            *sum = ld_rng_hash(*sum, bits, (uint64_t)r.location[j / 68]);
-        }
-        for (int j = 0; ok && j < r.n_main * 3; j++) {
-            uint32_t bits;
-
-            memcpy(&bits, &r.class_logits[j], sizeof(bits));
-            *sum = ld_rng_hash(*sum, bits, (uint64_t)r.image_id);
-        }
+        for (int j = 0; ok && j < r.n_rows; j++)
+            *sum = add_floats(*sum, r.box_logits + j * 68, 68, r.location[j]);
+        if (ok)
+            *sum = add_floats(*sum, r.class_logits, r.n_main * 3, r.image_id);
+        ok = ok && ld_shard_read_features(shard, i, &arena, &r, err);
+        for (int j = 0; ok && j < r.n_features; j++)
+            *sum = add_floats(*sum, r.features + j * 17, 17,
+                              r.feature_location[j]);
         ld_arena_clear(&arena);
     }
     ld_arena_free(&arena);
@@ -214,7 +232,7 @@ END_TEST
 
 START_TEST(names_that_cannot_be_written_are_refused_at_the_start)
 {
-    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+    struct ld_shard_facts facts = all_facts();
     char name[600], path[5000];
     struct ld_err err = {0};
 
@@ -251,7 +269,7 @@ static int count_open_files(void)
 /* A limit on file sizes stands for a full disk: writes beyond it fail. */
 START_TEST(a_full_disk_is_one_line_and_leaves_nothing_behind)
 {
-    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+    struct ld_shard_facts facts = all_facts();
     const char *path = "a.h5";
     struct rlimit old, limit;
     struct stat info;
@@ -288,7 +306,7 @@ END_TEST
 /* Writes shard after shard over the same name until it is killed. */
 static void write_for_ever(const char *path)
 {
-    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+    struct ld_shard_facts facts = all_facts();
     struct ld_err err = {0};
 
     while (made_shard(path, &facts, N_VIEWS, N_ROWS, &err))
@@ -351,7 +369,7 @@ static bool write_without_memory(const char *path, int n,
 
 START_TEST(memory_that_runs_out_is_an_error_wherever_it_does)
 {
-    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+    struct ld_shard_facts facts = all_facts();
     const char *path = "a.h5";
     struct ld_arena arena = {0};
     struct ld_record record = made_view(&facts, 0, 9, &arena);

@@ -77,6 +77,35 @@ static bool same_rows(const struct ld_assignment *a, const struct ld_record *r)
     return true;
 }
 
+/* gi_teacher's region is what the cache says; any other it must agree with. */
+static bool read_features(const struct ld_loader_plan *plan, struct slot *slot,
+                          const struct ld_shard *shard, int index,
+                          struct ld_batch_image *image)
+{
+    struct ld_region *region = &image->region;
+    struct ld_record *record = &image->record;
+    bool same;
+
+    if (!plan->imitate)
+        return true;
+    if (!ld_shard_read_features(shard, index, &slot->arena, record, &slot->err))
+        return false;
+    if (plan->imitation == LD_IMITATE_GI_TEACHER) {
+        region->n = record->n_features;
+        region->location = (int32_t *)record->feature_location;
+        return true;
+    }
+    same = region->n == record->n_features;
+    for (int i = 0; same && i < region->n; i++)
+        same = region->location[i] == record->feature_location[i];
+    return same || ld_fail(&slot->err, LD_ERR_MISMATCH,
+                           "image %lld (%s): the cache's %d features are not "
+                           "at the %d places its annotations tell: cache it "
+                           "again",
+                           (long long)image->sample->id, image->sample->name,
+                           record->n_features, region->n);
+}
+
 static bool read_record(const struct ld_loader_plan *plan, struct slot *slot,
                         struct ld_batch_image *image)
 {
@@ -108,7 +137,19 @@ static bool read_record(const struct ld_loader_plan *plan, struct slot *slot,
                        "rows of its annotations: cache it again",
                        (long long)image->sample->id, image->sample->name,
                        image->record.n_rows, image->assignment.n_rows);
-    return true;
+    return read_features(plan, slot, shard, index, image);
+}
+
+static bool find_region(const struct ld_loader_plan *plan, struct slot *slot,
+                        const struct ld_grid *grid,
+                        struct ld_batch_image *image)
+{
+    if (!plan->imitate || plan->imitation == LD_IMITATE_GIBOX ||
+        plan->imitation == LD_IMITATE_GI_TEACHER)
+        return true;
+    return ld_region_of(&image->region, plan->imitation, grid, image->boxes,
+                        image->n_boxes, &image->assignment, &slot->arena,
+                        &slot->err);
 }
 
 static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
@@ -134,6 +175,7 @@ static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
     return read_boxes(plan, slot, picture, image) &&
            ld_assign(&image->assignment, &grid, image->boxes, image->n_boxes,
                      &plan->assign, &slot->arena, &slot->err) &&
+           find_region(plan, slot, &grid, image) &&
            (!plan->cache || read_record(plan, slot, image));
 }
 

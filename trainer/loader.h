@@ -8,7 +8,7 @@
 #include "formats/dataset.h"
 #include "formats/shard.h"
 #include "formats/views.h"
-#include "kernels/net/assign.h"
+#include "kernels/net/imitate.h"
 
 struct ld_batch_image {
     const struct ld_sample *sample;
@@ -17,6 +17,8 @@ struct ld_batch_image {
     const struct ld_box *boxes;      /* (n_boxes) pixels of the view */
     const int32_t *labels;           /* (n_boxes) */
     struct ld_assignment assignment; /* on the view's own grid */
+    struct ld_region region;         /* the same; of imitation that boxes or
+                                        the cache tell, else empty */
     struct ld_record record;         /* its rows are assignment's rows; empty
                                         without a cache */
 };
@@ -33,6 +35,8 @@ struct ld_loader_plan {
     const struct ld_cache *cache; /* NULL: no teacher rows */
     struct ld_views views;
     struct ld_assign_rules assign;
+    bool imitate; /* features too: by the method below */
+    enum ld_imitation imitation;
     int batch, repeat, n_threads;
     uint64_t seed;
     bool group_by_aspect; /* a batch's images are all wider than high, or none

@@ -63,6 +63,10 @@ static bool open_cache(struct ld_parts *parts, struct ld_err *err)
     char sha256[65];
     struct ld_shard_facts wanted = ld_setup_facts(config, parts->train, &texts);
 
+    if (config->loss.im == 0)
+        wanted.imitation = NULL;
+    if (!ld_setup_cacheable(config, err))
+        return false;
     if (!config->teacher.cache[0])
         return ld_fail(err, LD_ERR_USAGE,
                        "teacher.cache: not set: expected the folder that "
@@ -88,7 +92,7 @@ static bool open_resident(struct ld_parts *parts, struct ld_err *err)
         return ld_fail(err, LD_ERR_USAGE,
                        "teacher.checkpoint: not set: teacher.source resident "
                        "needs it");
-    if (ld_setup_teacher(path, parts->train, parts->model.reg_max, &checkpoint,
+    if (ld_setup_teacher(path, parts->train, parts->config, &checkpoint,
                          &parts->teacher_model, &arena, err))
         parts->teacher =
             ld_teacher_new(parts->dev, &parts->teacher_model,
@@ -119,6 +123,9 @@ bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
         .cache = parts->cache,
         .views = config->views,
         .assign = config->assign,
+        .imitate =
+            config->loss.im > 0 && config->teacher.source != LD_TEACHER_NONE,
+        .imitation = config->loss.imitation,
         .batch = config->train.batch,
         .repeat = config->data.repeat,
         .n_threads = config->train.loader_threads,

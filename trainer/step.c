@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "trainer/imitation.h"
+
 /* What the losses read, on the host and on the device. The rows of all images
  * of a batch stand one after the other. */
 struct targets {
@@ -21,8 +23,9 @@ struct ld_step {
     int n_logits;          /* the student's class logits */
     struct ld_arena arena; /* one step's */
     struct targets host, device;
-    float *weight; /* device (n_rows) */
-    int rows_room; /* rows that device arrays hold */
+    struct ld_imitator *imitator; /* NULL unless rules->im > 0 */
+    float *weight;                /* device (n_rows) */
+    int rows_room;                /* rows that device arrays hold */
     size_t valid_room;
 };
 
@@ -208,7 +211,8 @@ static bool teacher_rows(struct ld_step *step, const struct ld_batch *batch,
         return false;
     place_teacher(step, &batch->images[i].assignment, &rows, at,
                   (size_t)common_logits(step, batch));
-    return true;
+    return !step->imitator ||
+           ld_imitator_add(step->imitator, &batch->images[i], err);
 }
 
 static bool has_teacher(const struct ld_step *step,
@@ -228,6 +232,9 @@ static bool fill_host(struct ld_step *step, const struct ld_batch *batch,
     int at = 0;
 
     out->n_positive = 0;
+    if (step->imitator &&
+        !ld_imitator_start(step->imitator, batch->N, &step->arena, err))
+        return false;
     for (int i = 0; i < batch->N; i++) {
         const struct ld_batch_image *image = &batch->images[i];
         int n_main = image->assignment.n_main;
@@ -338,7 +345,8 @@ bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
                        ld_net_box_rows_grad(student),
                        ld_net_quality_rows_grad(student), step->weight,
                        &targets, step->rules);
-    if (!check_finite(terms, err))
+    if ((step->imitator && !ld_imitator_run(step->imitator, terms, err)) ||
+        !check_finite(terms, err))
         return false;
 
     ld_net_zero_grad(student);
@@ -361,6 +369,13 @@ struct ld_step *ld_step_new(struct ld_device *dev, struct ld_net *student,
     step->rules = rules;
     step->model = *ld_net_model(student);
     step->n_logits = ld_model_class_logits(&step->model);
+    if (rules->im > 0) {
+        step->imitator = ld_imitator_new(dev, student, teacher, rules, err);
+        if (!step->imitator) {
+            ld_step_free(step);
+            return NULL;
+        }
+    }
     return step;
 }
 
@@ -369,6 +384,7 @@ void ld_step_free(struct ld_step *step)
     if (!step)
         return;
     release_rows(step);
+    ld_imitator_free(step->imitator);
     step->dev->ops->release(step->dev, step->device.valid);
     ld_arena_free(&step->arena);
     ld_delete(step);

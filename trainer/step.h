@@ -7,7 +7,8 @@
 
 struct ld_step;
 
-/* `teacher` is NULL unless it is resident. All are borrowed. */
+/* `teacher` is NULL unless it is resident. All are borrowed. If rules->im > 0,
+ * neither network has seen a canvas yet. */
 struct ld_step *ld_step_new(struct ld_device *dev, struct ld_net *student,
                             struct ld_teacher *teacher,
                             const struct ld_loss_rules *rules,

@@ -127,6 +127,17 @@ float ld_score(float logit)
     return 1 / (1 + expf(-logit));
 }
 
+void ld_scores_of(float *scores, const float *logits, const float *quality,
+                  size_t n, int K, int n_logits)
+{
+    for (size_t i = 0; i < n; i++, scores += K, logits += n_logits) {
+        float sure = quality ? ld_score(quality[i]) : 1;
+
+        for (int k = 0; k < K; k++)
+            scores[k] = ld_score(logits[k]) * sure;
+    }
+}
+
 static struct ld_box decoded(const float *bins, int B, float x, float y)
 {
     float side[4];

@@ -8,6 +8,7 @@
  * code has it (spec assign 5); gi_teacher is ours. */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/net/assign.h"
@@ -46,6 +47,11 @@ struct ld_candidate {
 };
 
 float ld_score(float logit); /* its sigmoid */
+
+/* scores (n, K) of n rows of class logits (n, n_logits), of which the first K
+ * are classes', and of quality (n), logits too, or NULL: GFL V1. */
+void ld_scores_of(float *scores, const float *logits, const float *quality,
+                  size_t n, int K, int n_logits);
 
 /* What a network says of one location. */
 struct ld_opinion {

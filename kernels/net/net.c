@@ -175,7 +175,7 @@ float *ld_net_box_rows_grad(const struct ld_net *net)
 
 void ld_net_keep_features(struct ld_net *net)
 {
-    assert(!net->plan);
+    assert(!net->plan || net->graph.features);
     net->graph.features = true;
     ld_graph_finish(&net->graph);
 }

@@ -151,32 +151,11 @@ void ld_teacher_keep_features(struct ld_teacher *teacher)
     ld_net_keep_features(teacher->net);
 }
 
-bool ld_teacher_outputs(struct ld_teacher *teacher, const float **scores,
-                        const float **box_logits, struct ld_arena *arena,
-                        struct ld_err *err)
+bool ld_teacher_outputs(struct ld_teacher *teacher, struct ld_outputs *out,
+                        struct ld_arena *arena, struct ld_err *err)
 {
-    const struct ld_model *model = ld_net_model(teacher->net);
-    struct ld_device *dev = teacher->dev;
-    struct ld_grid grid = ld_net_grid(teacher->net);
-    size_t A = (size_t)grid.start[grid.n_levels];
-    size_t n_scores = A * (size_t)model->n_classes;
-    size_t n_bins = A * 4 * ((size_t)model->reg_max + 1);
-    float *z = ld_arena_new(arena, n_scores, sizeof(*z), err);
-    float *bins = ld_arena_new(arena, n_bins, sizeof(*bins), err);
-
-    if (!z || !bins)
-        return false;
-    dev->ops->download(dev, z, ld_net_class_rows(teacher->net),
-                       n_scores * sizeof(*z));
-    dev->ops->download(dev, bins, ld_net_box_rows(teacher->net),
-                       n_bins * sizeof(*bins));
-    if (!dev->ops->sync(dev, err))
-        return ld_fail_in(err, "teacher");
-    for (size_t i = 0; i < n_scores; i++)
-        z[i] = ld_score(z[i]);
-    *scores = z;
-    *box_logits = bins;
-    return true;
+    return ld_outputs_of(out, teacher->dev, teacher->net, 1, arena, err) ||
+           ld_fail_in(err, "teacher");
 }
 
 static bool choose_region(struct ld_teacher *teacher, struct ld_region *region,
@@ -184,11 +163,11 @@ static bool choose_region(struct ld_teacher *teacher, struct ld_region *region,
 {
     const struct ld_model *model = ld_net_model(teacher->net);
     struct ld_grid grid = ld_net_grid(teacher->net);
-    const float *scores, *bins;
+    struct ld_outputs outputs;
 
-    return ld_teacher_outputs(teacher, &scores, &bins, arena, err) &&
-           ld_region_choose(region, &grid, scores, bins, model->n_classes,
-                            model->reg_max + 1, arena, err);
+    return ld_teacher_outputs(teacher, &outputs, arena, err) &&
+           ld_region_choose(region, &grid, outputs.scores, outputs.bins,
+                            model->n_classes, model->reg_max + 1, arena, err);
 }
 
 /* Rows begin .. end of the region, all of one level. */

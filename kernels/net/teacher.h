@@ -9,6 +9,7 @@
 #include "kernels/net/assign.h"
 #include "kernels/net/imitate.h"
 #include "kernels/net/net.h"
+#include "kernels/net/outputs.h"
 
 struct ld_teacher_rows {
     int n_rows, n_main;        /* n_main class rows: MAIN rows, or all if
@@ -35,11 +36,9 @@ bool ld_teacher_run(struct ld_teacher *teacher, const float *planes, int H,
                     bool all_classes, struct ld_teacher_rows *out,
                     struct ld_err *err);
 
-/* Of the view that was run last: every location's scores (A, K), 0 to 1, and
- * box logits (A, 4, B) on the host; the arena's. */
-bool ld_teacher_outputs(struct ld_teacher *teacher, const float **scores,
-                        const float **box_logits, struct ld_arena *arena,
-                        struct ld_err *err);
+/* Of the view that was run last. */
+bool ld_teacher_outputs(struct ld_teacher *teacher, struct ld_outputs *out,
+                        struct ld_arena *arena, struct ld_err *err);
 
 /* To be called before the first view, for the function below. */
 void ld_teacher_keep_features(struct ld_teacher *teacher);

@@ -1,0 +1,200 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <zlib.h>
+
+#include "formats/shard_open.h"
+
+/* One record on its way in. */
+struct reading {
+    const struct ld_shard *shard;
+    const struct ld_shard_entry *entry;
+    struct ld_arena *arena;
+    struct ld_columns_scratch scratch;
+    uint32_t crc;
+    struct ld_err *err;
+};
+
+/* Where an entry's rows of a column begin; their number. */
+static int64_t rows_of(const struct ld_shard_entry *e, enum ld_column_id id,
+                       size_t *n_rows)
+{
+    switch (id) {
+    case LD_COLUMN_CLASS:
+        *n_rows = (size_t)e->n_main;
+        return e->main_start;
+    case LD_COLUMN_FEATURE_LOCATION:
+    case LD_COLUMN_FEATURE:
+        *n_rows = (size_t)e->n_features;
+        return e->feature_start;
+    default:
+        *n_rows = (size_t)e->n_rows;
+        return e->row_start;
+    }
+}
+
+/* The stored bytes of a column, the arena's; they are added to the checksum. */
+static void *read_stored(struct reading *r, enum ld_column_id id)
+{
+    size_t n;
+    int64_t start = rows_of(r->entry, id, &n);
+    size_t bytes = n * ld_column_row_bytes(&r->shard->columns.is[id]);
+    void *stored = ld_arena_new(r->arena, bytes, 1, r->err);
+
+    if (!stored || !ld_columns_read(&r->shard->columns, id, start, n, stored,
+                                    &r->scratch, r->err))
+        return NULL;
+    r->crc = (uint32_t)crc32_z(r->crc, stored, bytes);
+    return stored;
+}
+
+static const float *read_numbers(struct reading *r, enum ld_column_id id)
+{
+    enum ld_storage storage = r->shard->facts.storage;
+    void *stored = read_stored(r, id);
+    size_t count;
+    float *numbers;
+
+    if (!stored || storage == LD_STORAGE_FP32)
+        return stored;
+    rows_of(r->entry, id, &count);
+    count *= r->shard->columns.is[id].row_items;
+    numbers = ld_arena_new(r->arena, count, sizeof(*numbers), r->err);
+    if (numbers)
+        ld_codec_decode(storage, numbers, stored, count);
+    return numbers;
+}
+
+static bool check_crc(const struct reading *r, uint32_t wanted)
+{
+    return r->crc == wanted || ld_fail(r->err, LD_ERR_FORMAT,
+                                       "its rows are damaged: CRC-32 %08" PRIx32
+                                       ", the index says %08" PRIx32,
+                                       r->crc, wanted);
+}
+
+/* The rows make sense on the view's grid. */
+static bool rows_fit(const struct ld_record *record, bool all_classes)
+{
+    const struct ld_view *view = &record->view;
+    struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
+    int32_t before = -1;
+    int n_main = 0;
+
+    for (int i = 0; i < record->n_rows; i++) {
+        int32_t at = record->location[i];
+
+        if (at <= before || at >= grid.start[grid.n_levels] ||
+            record->kind[i] < 1 || record->kind[i] > 3)
+            return false;
+        before = at;
+        n_main += record->kind[i] & LD_SHARD_MAIN;
+    }
+    return record->n_main == (all_classes ? record->n_rows : n_main);
+}
+
+static bool check_rows(const struct reading *r, const struct ld_record *record)
+{
+    return rows_fit(record, r->shard->facts.all_classes) ||
+           ld_fail(r->err, LD_ERR_FORMAT, "its rows contradict its grid");
+}
+
+static bool read_places(struct reading *r, struct ld_record *out)
+{
+    out->location = read_stored(r, LD_COLUMN_LOCATION);
+    if (out->location)
+        out->kind = read_stored(r, LD_COLUMN_KIND);
+    return out->location && out->kind;
+}
+
+static bool read_all(struct reading *r, struct ld_record *out)
+{
+    if (!read_places(r, out))
+        return false;
+    out->box_logits = read_numbers(r, LD_COLUMN_BOX);
+    if (out->box_logits)
+        out->class_logits = read_numbers(r, LD_COLUMN_CLASS);
+    return out->box_logits && out->class_logits &&
+           check_crc(r, r->entry->checksum);
+}
+
+static bool features_fit(const struct ld_record *record)
+{
+    const struct ld_view *view = &record->view;
+    struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
+    int32_t before = -1;
+
+    for (int i = 0; i < record->n_features; i++) {
+        int32_t at = record->feature_location[i];
+
+        if (at <= before || at >= grid.start[grid.n_levels])
+            return false;
+        before = at;
+    }
+    return true;
+}
+
+static bool read_features(struct reading *r, struct ld_record *out)
+{
+    out->feature_location = read_stored(r, LD_COLUMN_FEATURE_LOCATION);
+    if (out->feature_location)
+        out->features = read_numbers(r, LD_COLUMN_FEATURE);
+    return out->features && check_crc(r, r->entry->feature_checksum) &&
+           (features_fit(out) ||
+            ld_fail(r->err, LD_ERR_FORMAT, "its features contradict its grid"));
+}
+
+static bool read_rows(struct reading *r, struct ld_record *out)
+{
+    return read_all(r, out) && check_rows(r, out);
+}
+
+static bool read_places_only(struct reading *r, struct ld_record *out)
+{
+    return read_places(r, out) && check_rows(r, out);
+}
+
+/* Reads with `how`, and says which view it was if that fails. */
+static bool read_record(const struct ld_shard *shard, int index,
+                        struct ld_arena *arena, struct ld_record *out,
+                        bool how(struct reading *, struct ld_record *),
+                        struct ld_err *err)
+{
+    struct reading r = {.shard = shard,
+                        .entry = &shard->entries[index],
+                        .arena = arena,
+                        .err = err};
+    char place[4200], name[32];
+    bool ok = ld_columns_scratch_new(&r.scratch, &shard->columns, arena, err) &&
+              how(&r, out);
+
+    ld_columns_scratch_free(&r.scratch);
+    if (ok)
+        return true;
+    ld_view_name(&out->view, shard->facts.seeded_views > 0, name);
+    snprintf(place, sizeof(place), "%s: image %" PRId64 "%s", shard->path,
+             out->image_id, name);
+    return ld_fail_in(err, place);
+}
+
+bool ld_shard_read(const struct ld_shard *shard, int index,
+                   struct ld_arena *arena, struct ld_record *out,
+                   struct ld_err *err)
+{
+    ld_shard_entry(shard, index, out);
+    return read_record(shard, index, arena, out, read_rows, err);
+}
+
+bool ld_shard_read_places(const struct ld_shard *shard, int index,
+                          struct ld_arena *arena, struct ld_record *out,
+                          struct ld_err *err)
+{
+    ld_shard_entry(shard, index, out);
+    return read_record(shard, index, arena, out, read_places_only, err);
+}
+
+bool ld_shard_read_features(const struct ld_shard *shard, int index,
+                            struct ld_arena *arena, struct ld_record *record,
+                            struct ld_err *err)
+{
+    return read_record(shard, index, arena, record, read_features, err);
+}
