@@ -84,7 +84,13 @@ struct ld_loss_rules {
     enum ld_imitation imitation;
 };
 
+enum ld_nms {
+    LD_NMS_PLAIN,  /* by IoU */
+    LD_NMS_VOTING, /* by IoU and centres; boxes are voted on by their like */
+};
+
 struct ld_detect_rules {
+    enum ld_nms nms;
     float score_limit; /* 0.05: a candidate's score is above it */
     float iou_limit;   /* 0.6: suppressed above it */
     int per_level;     /* 1000 locations of a level go on, by best score */

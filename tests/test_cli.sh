@@ -118,6 +118,10 @@ sed 's/.*"loss_ld": \([-0-9.e]*\),.*/\1/' self/log.jsonl | grep -v AP |
 ok "which does not move with it" $?
 
 runs "it is evaluated" "$distill" eval student/latest.h5 --json results.json
+runs "with votes as well" "$distill" eval student/latest.h5 --set test.nms=voting --json votes.json --set test.score=0
+"$distill" eval student/latest.h5 --json plain.json --set test.score=0 >out.txt 2>&1
+! cmp -s votes.json plain.json
+ok "which move boxes" $?
 runs "detections are drawn" "$distill" detect shapes/images/val_000001.jpg --checkpoint student/latest.h5 --out drawn
 [ -s drawn/val_000001.png ]
 ok "the picture is there" $?

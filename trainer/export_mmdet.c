@@ -112,21 +112,22 @@ static void put_head(struct ld_buf *out, const struct ld_export *in)
 
 static void put_rules(struct ld_buf *out, const struct ld_config *c)
 {
-    ld_buf_printf(out,
-                  "    train_cfg=dict(\n"
-                  "        assigner=dict(type='ATSSAssigner', topk=%d),\n"
-                  "        allowed_border=-1,\n"
-                  "        pos_weight=-1,\n"
-                  "        debug=False),\n"
-                  "    test_cfg=dict(\n"
-                  "        nms_pre=%d,\n"
-                  "        min_bbox_size=0,\n"
-                  "        score_thr=%g,\n"
-                  "        nms=dict(type='nms', iou_threshold=%g),\n"
-                  "        max_per_img=%d))\n",
-                  c->assign.topk, c->test.per_level,
-                  (double)c->test.score_limit, (double)c->test.iou_limit,
-                  c->test.per_image);
+    ld_buf_printf(
+        out,
+        "    train_cfg=dict(\n"
+        "        assigner=dict(type='ATSSAssigner', topk=%d),\n"
+        "        allowed_border=-1,\n"
+        "        pos_weight=-1,\n"
+        "        debug=False),\n"
+        "    test_cfg=dict(\n"
+        "        nms_pre=%d,\n"
+        "        min_bbox_size=0,\n"
+        "        score_thr=%g,\n"
+        "        nms=dict(type='%s', iou_threshold=%g),\n"
+        "        max_per_img=%d))\n",
+        c->assign.topk, c->test.per_level, (double)c->test.score_limit,
+        c->test.nms == LD_NMS_VOTING ? "voting_cluster_diounms" : "nms",
+        (double)c->test.iou_limit, c->test.per_image);
 }
 
 static void put_pipeline(struct ld_buf *out, const struct ld_view_rules *v)

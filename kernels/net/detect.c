@@ -4,11 +4,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/net/detect_vote.h"
+
 /* ---- the best of many, one by one ----
  *
  * A key holds a number to sort by above an item's 32-bit complement, so that
  * the largest key is the best item and, of equals, the lowest. A heap gives
- * the first few without sorting the rest. */
+ * the first few without sorting the rest, and leaves them behind it. */
 
 struct heap {
     uint64_t *key;
@@ -69,6 +71,7 @@ static uint64_t heap_take(struct heap *heap)
     uint64_t best = heap->key[0];
 
     heap->key[0] = heap->key[--heap->n];
+    heap->key[heap->n] = best;
     if (heap->n > 0)
         heap_sink(heap, 0);
     return best;
@@ -215,15 +218,52 @@ static bool candidates_find(struct heap *heap, const struct places *places,
     return true;
 }
 
+static bool overlap(const struct ld_detect_rules *rules, struct ld_box a,
+                    struct ld_box b, int class_index)
+{
+    return rules->nms == LD_NMS_VOTING
+               ? ld_vote_suppresses(a, b, class_index, rules->iou_limit)
+               : ld_box_iou(a, b) > rules->iou_limit;
+}
+
 static bool suppressed(const struct ld_detection *one,
-                       const struct ld_detections *kept, float iou_limit)
+                       const struct ld_detections *kept,
+                       const struct ld_detect_rules *rules)
 {
     for (int i = 0; i < kept->n; i++) {
         if (kept->items[i].class_index == one->class_index &&
-            ld_box_iou(kept->items[i].box, one->box) > iou_limit)
+            overlap(rules, kept->items[i].box, one->box, one->class_index))
             return true;
     }
     return false;
+}
+
+static struct ld_detection candidate(uint64_t key, const struct places *places,
+                                     int K)
+{
+    return (struct ld_detection){
+        .box = places->box[key_item(key) / (uint32_t)K],
+        .score = key_value(key),
+        .class_index = (int)(key_item(key) % (uint32_t)K),
+    };
+}
+
+/* Once it is known which stay: every candidate that comes after one of its
+ * class, staying or not, has a vote on its box. */
+static void vote(struct ld_detection *one, uint64_t own, const uint64_t *key,
+                 size_t n, const struct places *places, int K)
+{
+    struct ld_vote votes =
+        ld_vote_start(one->box, one->class_index, one->score);
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t item = key_item(key[i]);
+
+        if (key[i] < own && (int)(item % (uint32_t)K) == one->class_index)
+            ld_vote_add(&votes, places->box[item / (uint32_t)K],
+                        key_value(key[i]));
+    }
+    one->box = ld_vote_result(&votes);
 }
 
 bool ld_detect(struct ld_detections *out, const struct ld_detect_input *in,
@@ -232,29 +272,32 @@ bool ld_detect(struct ld_detections *out, const struct ld_detect_input *in,
 {
     struct places places = {0};
     struct heap heap = {0};
-    size_t room;
+    size_t room, n_candidates;
+    uint64_t *kept;
 
     *out = (struct ld_detections){0};
     if (!places_find(&places, in, rules->per_level, arena, err) ||
         !candidates_find(&heap, &places, in, rules->score_limit, arena, err))
         return false;
+    n_candidates = heap.n;
     room =
         heap.n < (size_t)rules->per_image ? heap.n : (size_t)rules->per_image;
     out->items = ld_arena_new(arena, room, sizeof(*out->items), err);
-    if (!out->items)
+    kept = ld_arena_new(arena, room, sizeof(*kept), err);
+    if (!out->items || !kept)
         return false;
     /* A box is suppressed by better ones only: the first per_image that stay
      * are the answer, whatever follows. */
     while (heap.n > 0 && (size_t)out->n < room) {
         uint64_t key = heap_take(&heap);
-        struct ld_detection one = {
-            .box = places.box[key_item(key) / (uint32_t)in->K],
-            .score = key_value(key),
-            .class_index = (int)(key_item(key) % (uint32_t)in->K),
-        };
+        struct ld_detection one = candidate(key, &places, in->K);
 
-        if (!suppressed(&one, out, rules->iou_limit))
-            out->items[out->n++] = one;
+        if (suppressed(&one, out, rules))
+            continue;
+        kept[out->n] = key;
+        out->items[out->n++] = one;
     }
+    for (int i = 0; rules->nms == LD_NMS_VOTING && i < out->n; i++)
+        vote(&out->items[i], kept[i], heap.key, n_candidates, &places, in->K);
     return true;
 }

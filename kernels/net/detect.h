@@ -39,7 +39,8 @@ float ld_side_distance(const float *logits, int B);
  * first; a NaN score is no candidate. The reference moves the boxes of a class
  * apart by an offset in float32 before it compares them; here they stay where
  * they are, so an overlap within float rounding of the limit may be decided
- * otherwise. False with LD_ERR_MEMORY only. */
+ * otherwise. With LD_NMS_VOTING kernels/net/detect_vote.h decides the overlap,
+ * and moves the boxes that are kept. False with LD_ERR_MEMORY only. */
 bool ld_detect(struct ld_detections *out, const struct ld_detect_input *in,
                const struct ld_detect_rules *rules, struct ld_arena *arena,
                struct ld_err *err);
