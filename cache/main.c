@@ -13,14 +13,16 @@
 static const char usage[] =
     "usage: ld-cache precompute CONFIG --teacher CHECKPOINT --out FOLDER\n"
     "\n"
-    "Runs the teacher over every view (plain and mirrored) of the training\n"
-    "images that CONFIG names, and keeps, in HDF5 shards in FOLDER, the "
-    "logits\n"
-    "that a student's losses read: the box distributions of the main region\n"
-    "and of the valuable localization region, the classes of the main region.\n"
+    "Runs the teacher over every view (plain and mirrored, or as many seeded\n"
+    "ones as cache.views says) of the training images that CONFIG names, and\n"
+    "keeps, in HDF5 shards in FOLDER, the logits that a student's losses "
+    "read:\n"
+    "the box distributions of the main region and of the valuable "
+    "localization\n"
+    "region, the classes of the main region (of both with loss.vlr_kd).\n"
     "Run again after a kill, it goes on after the last finished shard.\n"
     "\n"
-    "  --teacher CHECKPOINT  made by ld-distill train\n"
+    "  --teacher CHECKPOINT  of ld-distill train, or a .pth or .safetensors\n"
     "  --out FOLDER          of the shards; made if absent\n"
     "  --set KEY=VALUE       sets one key of the config; may be repeated\n"
     "  --device NAME         auto, cpu or cuda (key device)\n"
@@ -29,7 +31,7 @@ static const char usage[] =
     "  --help, --version\n"
     "\n"
     "Keys of interest: cache.storage (fp16, fp32), cache.images_per_shard,\n"
-    "cache.skip_bad, view.*, assign.*, data.*. See the README.\n";
+    "cache.skip_bad, cache.views, view.*, assign.*, data.*. See the README.\n";
 
 enum {
     OPT_TEACHER = 256,
