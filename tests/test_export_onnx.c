@@ -203,6 +203,21 @@ START_TEST(a_checkpoint_that_lacks_a_tensor_is_refused)
 }
 END_TEST
 
+START_TEST(suppression_that_onnx_cannot_say_is_refused)
+{
+    struct ld_err err = {0};
+    struct made_detector m;
+
+    detector_make(&m, 0);
+    m.e.config.test.nms = LD_NMS_VOTING;
+    ck_assert(!ld_export_onnx(&m.e, "a.onnx", &err));
+    ck_assert_int_eq(err.code, LD_ERR_USAGE);
+    ck_assert_ptr_nonnull(strstr(err.text, "test.nms"));
+    ck_assert_int_eq(scratch_count("."), 0);
+    detector_free(&m);
+}
+END_TEST
+
 static void older_stands(void)
 {
     size_t len;
@@ -259,6 +274,7 @@ Suite *suite(void)
     tcase_add_test(c, batch_norms_are_folded);
     tcase_add_test(c, a_user_finds_what_the_input_must_be);
     tcase_add_test(c, a_checkpoint_that_lacks_a_tensor_is_refused);
+    tcase_add_test(c, suppression_that_onnx_cannot_say_is_refused);
     tcase_add_test(c, a_full_disk_leaves_what_stood_there);
     tcase_add_test(c, memory_that_runs_out_leaves_what_stood_there);
     suite_add_tcase(s, c);

@@ -145,12 +145,21 @@ static bool write_graph(const struct ld_export *in,
     return ld_onnx_write(&onnx, name, doc, path);
 }
 
+static bool check_nms(const struct ld_detect_rules *test, struct ld_err *err)
+{
+    return test->nms == LD_NMS_PLAIN ||
+           ld_fail(err, LD_ERR_USAGE,
+                   "test.nms: voting has no operator in ONNX: expected --set "
+                   "test.nms=plain");
+}
+
 bool ld_export_onnx(const struct ld_export *in, const char *path,
                     struct ld_err *err)
 {
     struct ld_arena arena = {0};
     struct ld_graph *graph = ld_arena_new(&arena, 1, sizeof(*graph), err);
-    bool ok = graph && ld_model_check(&in->model, "model", err);
+    bool ok = graph && ld_model_check(&in->model, "model", err) &&
+              check_nms(&in->config.test, err);
 
     if (ok) {
         ld_gfl_build(graph, &in->model, false);

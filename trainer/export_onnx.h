@@ -14,6 +14,7 @@
 #include "trainer/export.h"
 
 /* Writes the file, whole or not at all. LD_ERR_MISMATCH names a tensor that the
- * model needs and the checkpoint has not, or has in another shape. */
+ * model needs and the checkpoint has not, or has in another shape; LD_ERR_USAGE
+ * for test.nms voting, which ONNX cannot say. */
 bool ld_export_onnx(const struct ld_export *in, const char *path,
                     struct ld_err *err);
