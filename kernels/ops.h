@@ -103,6 +103,13 @@ struct ld_group_norm {
     float *dgamma, *dbeta;     /* (C) added to by backward */
 };
 
+/* C channels of two maps that differ in channels alone: `from_at` and what
+ * follows of the one, `to_at` and what follows of the other. */
+struct ld_channels {
+    struct ld_shape to, from;
+    int to_at, from_at, C;
+};
+
 /* Where a level's map stands among the rows of all levels. */
 struct ld_rows {
     struct ld_shape shape; /* of the map */
@@ -257,6 +264,24 @@ struct ld_ops {
     void (*maxpool_backward)(struct ld_device *dev, float *dx, const float *dy,
                              const uint8_t *from,
                              struct ld_shape in); /* overwrites dx */
+
+    /* Means over windows with stride 2. kernel 3: pad 1, a sum over 9 also
+     * where the window sticks out. kernel 2: no padding; where an odd side ends
+     * a window has fewer values, and is the mean of these. y is (N, C, (H - 1)
+     * / 2 + 1, (W - 1) / 2 + 1). */
+    void (*avgpool_forward)(struct ld_device *dev, float *y, const float *x,
+                            struct ld_shape in, int kernel);
+    void (*avgpool_backward)(struct ld_device *dev, float *dx, const float *dy,
+                             struct ld_shape in,
+                             int kernel); /* overwrites dx */
+
+    /* to[:, to_at + c] = from[:, from_at + c], or +=; other channels stay. A
+     * copy to the last channel clears the padding, so that parts copied in any
+     * order make a whole map. */
+    void (*channels_copy)(struct ld_device *dev, float *to, const float *from,
+                          const struct ld_channels *c);
+    void (*channels_add)(struct ld_device *dev, float *to, const float *from,
+                         const struct ld_channels *c);
 
     /* y (N, C, out_H, out_W) += nearest(x (N, C, H, W)):
      * source row = floor(row * H / out_H). */

@@ -65,7 +65,9 @@ static void read_params(struct made_detector *m)
 static const struct {
     const char *name;
     int depth, head_convs, reg_max, groups, base_width;
+    enum ld_backbone backbone;
     enum ld_dcn dcn;
+    int dcn_from;
     enum ld_head head;
     bool background_logit;
 } kinds[DETECTOR_KINDS] = {
@@ -80,12 +82,23 @@ static const struct {
      .reg_max = 7,
      .head = LD_HEAD_GFLV2,
      .background_logit = true},
-    {.name = "R-50-DCN", .depth = 50, .dcn = LD_DCN_V1},
+    {.name = "R-50-DCN", .depth = 50, .dcn = LD_DCN_V1, .dcn_from = 2},
     {.name = "ResNeXt-50-DCNv2",
      .depth = 50,
      .groups = 8,
      .base_width = 16,
-     .dcn = LD_DCN_V2},
+     .dcn = LD_DCN_V2,
+     .dcn_from = 2},
+    {.name = "Res2Net-50",
+     .backbone = LD_RES2NET,
+     .depth = 50,
+     .base_width = 26},
+    {.name = "Res2Net-50-DCN",
+     .backbone = LD_RES2NET,
+     .depth = 50,
+     .base_width = 26,
+     .dcn = LD_DCN_V1,
+     .dcn_from = 3},
 };
 
 static void set(int *field, int value)
@@ -102,7 +115,8 @@ static struct ld_model model_of(int kind)
     set(&model.reg_max, kinds[kind].reg_max);
     set(&model.groups, kinds[kind].groups);
     set(&model.base_width, kinds[kind].base_width);
-    model.dcn_from = 2;
+    model.backbone = kinds[kind].backbone;
+    model.dcn_from = kinds[kind].dcn_from;
     model.dcn = kinds[kind].dcn;
     model.head = kinds[kind].head;
     model.background_logit = kinds[kind].background_logit;

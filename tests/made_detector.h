@@ -13,7 +13,7 @@ struct made_detector {
     struct ld_arena arena;
 };
 
-enum { DETECTOR_KINDS = 7 };
+enum { DETECTOR_KINDS = 9 };
 
 /* Kind 0 is tiny_model(). The parameters are those of no training, but scale
  * and shift as after one. */

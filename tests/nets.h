@@ -29,3 +29,21 @@ float *fetched(struct golden *g, struct ld_device *dev, const float *from,
 /* From now on, on this canvas, reading memory that was not written or whose
  * owner is dead gives NaN. */
 void poison(struct ld_net *net);
+
+/* Forward on the case's "img", memory poisoned, named maps kept. */
+void run_forward(struct golden *g, struct ld_net *net);
+
+/* A named map as (N, C, H, W) on the host, in the arena of g. */
+float *plain_map(struct golden *g, struct ld_net *net, const char *name,
+                 struct ld_shape *shape);
+
+/* Writes the gradients of C3 to C5 that the case's upstream_seed makes; returns
+ * how many layers are the backbone's. */
+int upload_map_gradients(struct golden *g, struct ld_net *net);
+
+/* A parameter of the backbone, by its name there; fails the test without it. */
+const struct ld_param *param_of(struct ld_net *net, const char *name);
+
+/* The L2 norm of a parameter's gradient. */
+double norm_of(struct golden *g, struct ld_net *net,
+               const struct ld_param *param);

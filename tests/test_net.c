@@ -33,39 +33,6 @@ static struct ld_model golden_model(struct golden *g)
         .dcn_from = 2};
 }
 
-static void run_forward(struct golden *g, struct ld_net *net)
-{
-    struct golden_array img = golden_array(g, "img");
-    struct ld_err err = {0};
-
-    net->keep = true;
-    check_ok(ld_net_resize(net, img.dim[0], img.dim[2], img.dim[3], &err),
-             &err);
-    poison(net);
-    net->dev->ops->upload(net->dev, ld_net_input(net), img.data,
-                          img.count * sizeof(float));
-    ld_net_forward(net);
-}
-
-/* A named map as (N, C, H, W) on the host. */
-static float *plain_map(struct golden *g, struct ld_net *net, const char *name,
-                        struct ld_shape *shape)
-{
-    struct ld_device *dev = net->dev;
-    const float *map = ld_net_map(net, name, shape);
-    size_t count = (size_t)shape->N * (size_t)shape->C * (size_t)shape->H *
-                   (size_t)shape->W;
-    struct ld_err err = {0};
-    float *plain = dev->ops->alloc(dev, count * sizeof(float), &err), *host;
-
-    ck_assert_msg(map != NULL, "%s: no map %s", g->name, name);
-    check_ok(plain != NULL, &err);
-    dev->ops->map_unpack(dev, plain, map, *shape);
-    host = fetched(g, dev, plain, count);
-    dev->ops->release(dev, plain);
-    return host;
-}
-
 static void compare_map(struct golden *g, struct ld_net *net, const char *name,
                         const char *golden_name)
 {
@@ -167,18 +134,6 @@ static void upload_upstream(struct golden *g, struct ld_net *net, float *to,
     net->dev->ops->upload(net->dev, to, rows, count * sizeof(float));
 }
 
-static double norm_of(struct golden *g, struct ld_net *net,
-                      const struct ld_param *param)
-{
-    size_t count = ld_tensor_count(&param->value);
-    const float *grad = fetched(g, net->dev, param->grad, count);
-    double sum = 0;
-
-    for (size_t i = 0; i < count; i++)
-        sum += (double)grad[i] * (double)grad[i];
-    return sqrt(sum);
-}
-
 static void compare_norm(struct golden *g, struct ld_net *net,
                          const struct ld_param *param)
 {
@@ -272,46 +227,6 @@ START_TEST(backward_gives_the_gradients_of_the_reference)
 END_TEST
 
 /* ---- batch statistics: the backbone alone ---- */
-
-/* Writes the gradients of C3 to C5; returns the layers of the backbone. */
-static int upload_map_gradients(struct golden *g, struct ld_net *net)
-{
-    uint32_t stream =
-        (uint32_t)golden_number(g, "params.upstream_seed") * 32 + 7;
-    struct ld_device *dev = net->dev;
-    int last = 0;
-
-    for (int i = 0; i < net->graph.n_maps; i++) {
-        const char *name = net->graph.map[i].name;
-        struct ld_shape s = net->plan->shape[i];
-        size_t count = (size_t)s.N * (size_t)s.C * (size_t)s.H * (size_t)s.W;
-
-        if (!name || name[0] != 'c' || name[1] == '2')
-            continue;
-        dev->ops->map_pack(
-            dev, ld_net_span(net, ld_plan_grad(&net->graph, i)),
-            golden_gauss(g, stream + (uint32_t)(name[1] - '2'), count), s);
-        for (int j = 0; j < net->graph.n_layers; j++)
-            if (net->graph.layer[j].out == i)
-                last = j;
-    }
-    return last + 1;
-}
-
-static const struct ld_param *param_of(struct ld_net *net, const char *name)
-{
-    struct ld_param *params;
-    char full[128];
-    int n;
-
-    snprintf(full, sizeof(full), "backbone.%s", name);
-    params = ld_net_params(net, &n);
-    for (int i = 0; i < n; i++)
-        if (strcmp(params[i].value.name, full) == 0)
-            return &params[i];
-    ck_abort_msg("no parameter %s", full);
-    return NULL;
-}
 
 static void compare_gradient(struct golden *g, struct ld_net *net,
                              const char *name)

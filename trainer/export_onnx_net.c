@@ -152,6 +152,37 @@ static const char *pool(struct writer *w, const char *x)
                          {.name = "pads", .n_ints = 4, .ints = {1, 1, 1, 1}}}});
 }
 
+/* Windows of 3 divide by 9 always; those of 2 by what they cover. */
+static const char *average(struct writer *w, const struct ld_layer *layer,
+                           const char *x)
+{
+    int64_t k = layer->kernel, pad = (k - 1) / 2;
+    struct ld_onnx_node node = {
+        .op = "AveragePool",
+        .in = {x},
+        .attribute = {
+            {.name = "kernel_shape", .n_ints = 2, .ints = {k, k}},
+            {.name = "strides", .n_ints = 2, .ints = {2, 2}},
+            {.name = "pads", .n_ints = 4, .ints = {pad, pad, pad, pad}},
+            {.name = "ceil_mode", .i = pad == 0},
+            {.name = "count_include_pad", .i = pad > 0}}};
+
+    return ld_onnx_add(w->onnx, node);
+}
+
+/* A slice of x, plus the identity; or, where `before` is the part of the map
+ * placed so far, what makes it longer. */
+static const char *part(struct writer *w, const struct ld_layer *layer,
+                        const char *x, const char *before)
+{
+    if (layer->C < w->graph->map[layer->in].C)
+        x = channels(w, x, layer->in_at, layer->in_at + layer->C);
+    if (layer->identity != NONE)
+        x = ld_onnx_op(w->onnx, "Add", x, w->value[layer->identity]);
+    return before ? ld_onnx_concat(w->onnx, (const char *[]){before, x}, 2, 1)
+                  : x;
+}
+
 /* To the size of `to`, whatever that is; then added to it. */
 static const char *upsample(struct writer *w, const char *x, const char *to)
 {
@@ -237,6 +268,12 @@ static void add_layer(struct writer *w, const struct ld_layer *layer)
         return;
     case LD_LAYER_POOL:
         *out = pool(w, x);
+        return;
+    case LD_LAYER_AVGPOOL:
+        *out = average(w, layer, x);
+        return;
+    case LD_LAYER_CHANNELS:
+        *out = part(w, layer, x, *out);
         return;
     case LD_LAYER_UPSAMPLE:
         *out = upsample(w, x, *out);

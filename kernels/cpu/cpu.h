@@ -42,6 +42,18 @@ int ld_cpu_count_cores(void);
 
 /* ---- entries of the table, by file; ops.h says what they do ---- */
 
+/* avgpool_cpu.c */
+void ld_cpu_avgpool_forward(struct ld_device *dev, float *y, const float *x,
+                            struct ld_shape in, int kernel);
+void ld_cpu_avgpool_backward(struct ld_device *dev, float *dx, const float *dy,
+                             struct ld_shape in, int kernel);
+
+/* channels_cpu.c */
+void ld_cpu_channels_copy(struct ld_device *dev, float *to, const float *from,
+                          const struct ld_channels *c);
+void ld_cpu_channels_add(struct ld_device *dev, float *to, const float *from,
+                         const struct ld_channels *c);
+
 /* conv_cpu.c */
 struct ld_conv *ld_cpu_conv_new(struct ld_device *dev,
                                 const struct ld_conv_desc *desc,

@@ -223,6 +223,22 @@ int ld_model_inner(const struct ld_model *model, int stage)
            model->groups;
 }
 
+static bool check_res2net(const struct ld_model *model, const char *where,
+                          struct ld_err *err)
+{
+    if (model->backbone != LD_RES2NET)
+        return true;
+    if (model->depth < 50)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "%s.depth: %d, expected 50 or 101 with backbone res2net",
+                       where, model->depth);
+    if (model->groups == 1)
+        return true;
+    return ld_fail(err, LD_ERR_USAGE,
+                   "%s.groups: %d, expected 1 with backbone res2net", where,
+                   model->groups);
+}
+
 static bool check_bottlenecks(const struct ld_model *model, const char *where,
                               struct ld_err *err)
 {
@@ -266,13 +282,12 @@ bool ld_model_check(const struct ld_model *model, const char *where,
 {
     int depth = model->depth;
 
-    if (model->backbone != LD_RESNET)
-        return ld_fail(err, LD_ERR_USAGE, "%s: not built yet", where);
     if (depth != 18 && depth != 34 && depth != 50 && depth != 101)
         return ld_fail(err, LD_ERR_USAGE,
                        "%s.depth: %d, expected 18, 34, 50 or 101", where,
                        depth);
     if (!check_channels(where, "width", model->width, err) ||
+        !check_res2net(model, where, err) ||
         !check_bottlenecks(model, where, err) ||
         !check_channels(where, "fpn_channels", model->fpn_channels, err) ||
         !check_range(where, "head_convs", model->head_convs, 1,

@@ -206,6 +206,51 @@ int ld_graph_pool(struct ld_graph *graph, int in)
     return out;
 }
 
+int ld_graph_avgpool(struct ld_graph *graph, int in, int kernel)
+{
+    int out = ld_graph_map(graph, LD_MAP_FEATURE, graph->map[in].C);
+
+    add_layer(graph, (struct ld_layer){.kind = LD_LAYER_AVGPOOL,
+                                       .in = in,
+                                       .out = out,
+                                       .identity = NONE,
+                                       .filter = NONE,
+                                       .param = NONE,
+                                       .kernel = kernel});
+    return out;
+}
+
+static void channels_layer(struct ld_graph *graph, struct ld_layer layer)
+{
+    layer.kind = LD_LAYER_CHANNELS;
+    layer.filter = layer.param = NONE;
+    assert(layer.in_at + layer.C <= graph->map[layer.in].C);
+    assert(layer.out_at + layer.C <= graph->map[layer.out].C);
+    add_layer(graph, layer);
+}
+
+int ld_graph_slice(struct ld_graph *graph, int in, int at, int C, int identity)
+{
+    int out = ld_graph_map(graph, LD_MAP_FEATURE, C);
+
+    channels_layer(
+        graph,
+        (struct ld_layer){
+            .in = in, .in_at = at, .C = C, .out = out, .identity = identity});
+    return out;
+}
+
+void ld_graph_place(struct ld_graph *graph, int in, int at, int C, int out,
+                    int out_at)
+{
+    channels_layer(graph, (struct ld_layer){.in = in,
+                                            .in_at = at,
+                                            .C = C,
+                                            .out = out,
+                                            .out_at = out_at,
+                                            .identity = NONE});
+}
+
 void ld_graph_upsample(struct ld_graph *graph, int in, int out)
 {
     add_layer(graph, (struct ld_layer){.kind = LD_LAYER_UPSAMPLE,
@@ -257,6 +302,13 @@ static void find_gradients(struct ld_graph *graph)
     }
 }
 
+/* Whether it writes the gradient of a part of `in` that no other layer does. */
+static bool is_part(const struct ld_graph *graph, const struct ld_layer *layer)
+{
+    return layer->kind == LD_LAYER_CHANNELS &&
+           layer->C < graph->map[layer->in].C;
+}
+
 void ld_graph_finish(struct ld_graph *graph)
 {
     bool written[LD_GRAPH_MAPS] = {false};
@@ -277,10 +329,12 @@ void ld_graph_finish(struct ld_graph *graph)
         }
         if (!in->has_grad || layer->in == layer->out)
             continue;
-        layer->adds = written[layer->in];
+        layer->adds = written[layer->in] && !is_part(graph, layer);
         written[layer->in] = true;
         assert(layer->adds == (layer->kind == LD_LAYER_UPSAMPLE ||
                                layer->kind == LD_LAYER_QUALITY) ||
-               layer->kind == LD_LAYER_CONV);
+               layer->kind == LD_LAYER_CONV ||
+               layer->kind == LD_LAYER_AVGPOOL ||
+               layer->kind == LD_LAYER_CHANNELS);
     }
 }

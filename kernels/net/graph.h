@@ -62,6 +62,8 @@ enum ld_layer_kind {
     LD_LAYER_BN,       /* out = relu?(BN(in)), statistics of the batch */
     LD_LAYER_ADD_RELU, /* out = relu(out + identity); in is out */
     LD_LAYER_POOL,     /* out = maxpool(in) */
+    LD_LAYER_AVGPOOL,  /* out = means of in, stride 2 */
+    LD_LAYER_CHANNELS, /* some of out = some of in (+ identity) */
     LD_LAYER_UPSAMPLE, /* out += nearest(in) */
     LD_LAYER_GN,       /* out = relu(GN(in)) */
     LD_LAYER_ROWS,     /* a level's part of the rows of out = scale * in */
@@ -73,9 +75,11 @@ struct ld_layer {
     int in, out, identity; /* maps */
     int filter;            /* of a CONV, a DEFORM */
     int offset;            /* map, of a DEFORM */
-    int param; /* gamma of BN and GN, then beta; scale of ROWS, or -1; of
-                  QUALITY the first of four */
-    int level; /* of ROWS */
+    int param;  /* gamma of BN and GN, then beta; scale of ROWS, or -1; of
+                   QUALITY the first of four */
+    int level;  /* of ROWS */
+    int kernel; /* of AVGPOOL: 2 or 3 */
+    int in_at, out_at, C; /* of CHANNELS: first ones and how many */
     bool relu;
     bool trained; /* has parameters that get a gradient */
     bool adds;    /* another layer has written the gradient of `in` by then */
@@ -131,6 +135,16 @@ int ld_graph_conv(struct ld_graph *graph, int filter, int in, bool relu);
 /* The same, plus `identity`, then ReLU; not of a deformable filter. */
 int ld_graph_residual(struct ld_graph *graph, int filter, int in, int identity);
 int ld_graph_pool(struct ld_graph *graph, int in);
+/* Means over windows of `kernel`, 2 or 3, as the device's avgpool_forward. */
+int ld_graph_avgpool(struct ld_graph *graph, int in, int kernel);
+/* Channels `at` to at + C of `in`, plus `identity` unless that is -1. A map is
+ * taken apart by slices and placements that have each of its channels once, or
+ * it is placed whole. */
+int ld_graph_slice(struct ld_graph *graph, int in, int at, int C, int identity);
+/* Makes them channels `out_at` and so on of `out`, whose other channels other
+ * placements fill. */
+void ld_graph_place(struct ld_graph *graph, int in, int at, int C, int out,
+                    int out_at);
 void ld_graph_upsample(struct ld_graph *graph, int in, int out);
 int ld_graph_gn(struct ld_graph *graph, int in, int gamma);
 void ld_graph_rows(struct ld_graph *graph, int in, int out, int level,

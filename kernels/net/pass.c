@@ -1,22 +1,12 @@
 #include <assert.h>
 
-#include "kernels/net/net_parts.h"
+#include "kernels/net/pass.h"
 
 enum { NONE = -1 };
 
 void *ld_net_span(const struct ld_net *net, int span)
 {
     return net->maps + net->plan->span[span].offset;
-}
-
-static float *value(const struct ld_net *net, int map)
-{
-    return ld_net_span(net, ld_plan_value(&net->graph, map));
-}
-
-static float *grad(const struct ld_net *net, int map)
-{
-    return ld_net_span(net, ld_plan_grad(&net->graph, map));
 }
 
 static void *saved(const struct ld_net *net, int i)
@@ -27,11 +17,6 @@ static void *saved(const struct ld_net *net, int i)
 static void *scratch(const struct ld_net *net)
 {
     return ld_net_span(net, ld_plan_scratch(&net->graph));
-}
-
-static struct ld_shape shape_of(const struct ld_net *net, int map)
-{
-    return net->plan->shape[map];
 }
 
 /* ---- convolution ---- */
@@ -48,14 +33,12 @@ static void conv_forward(struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     const struct ld_filter *f = &net->graph.filter[layer->filter];
     struct ld_device *dev = net->dev;
-    float *y = value(net, layer->out);
 
-    if (layer->identity != NONE && value(net, layer->identity) != y)
-        dev->ops->copy(dev, y, value(net, layer->identity),
-                       dev->ops->map_bytes(dev, shape_of(net, layer->out)));
-    dev->ops->conv_forward(dev, net->plan->conv[i], y, value(net, layer->in),
-                           net->packed[layer->filter].weights, bias_of(net, f),
-                           scratch(net));
+    ld_pass_begin(net, layer);
+    dev->ops->conv_forward(
+        dev, net->plan->conv[i], ld_pass_value(net, layer->out),
+        ld_pass_value(net, layer->in), net->packed[layer->filter].weights,
+        bias_of(net, f), scratch(net));
 }
 
 /* Where a layer's backward adds the gradients of its weights and bias: of the
@@ -100,7 +83,7 @@ static void weights_backward(struct ld_net *net, int i, const float *dy)
 
     net->dev->ops->conv_backward_weights(
         net->dev, net->plan->conv[i], dweight, dbias, dy,
-        value(net, net->graph.layer[i].in), scratch(net));
+        ld_pass_value(net, net->graph.layer[i].in), scratch(net));
     unfold(net, i);
 }
 
@@ -109,22 +92,19 @@ static void conv_backward(struct ld_net *net, int i)
 {
     const struct ld_layer *layer = &net->graph.layer[i];
     struct ld_device *dev = net->dev;
-    float *dy = grad(net, layer->out), *dx = grad(net, layer->in);
+    float *dy = ld_pass_grad(net, layer->out);
 
     if (layer->relu)
-        dev->ops->relu_backward(dev, dy, value(net, layer->out),
-                                shape_of(net, layer->out));
+        dev->ops->relu_backward(dev, dy, ld_pass_value(net, layer->out),
+                                ld_pass_shape(net, layer->out));
     if (layer->trained)
         weights_backward(net, i, dy);
     if (!net->graph.map[layer->in].has_grad)
         return;
-    if (layer->adds)
-        dx = ld_net_span(net, ld_plan_addend(&net->graph, i));
-    dev->ops->conv_backward_data(dev, net->plan->conv[i], dx, dy,
-                                 net->packed[layer->filter].weights,
-                                 scratch(net));
-    if (layer->adds)
-        dev->ops->add(dev, grad(net, layer->in), dx, shape_of(net, layer->in));
+    dev->ops->conv_backward_data(
+        dev, net->plan->conv[i], ld_pass_addend(net, i), dy,
+        net->packed[layer->filter].weights, scratch(net));
+    ld_pass_add_addend(net, i);
 }
 
 /* ---- deformable convolution ---- */
@@ -135,8 +115,8 @@ static void deform_forward(struct ld_net *net, int i)
     const struct ld_filter *f = &net->graph.filter[layer->filter];
 
     net->dev->ops->deform_forward(
-        net->dev, net->plan->deform[i], value(net, layer->out),
-        value(net, layer->in), value(net, layer->offset),
+        net->dev, net->plan->deform[i], ld_pass_value(net, layer->out),
+        ld_pass_value(net, layer->in), ld_pass_value(net, layer->offset),
         net->packed[layer->filter].weights, bias_of(net, f), scratch(net));
 }
 
@@ -145,19 +125,21 @@ static void deform_forward(struct ld_net *net, int i)
 static void deform_backward(struct ld_net *net, int i)
 {
     const struct ld_layer *layer = &net->graph.layer[i];
-    struct ld_deform_gradients to = {.doffset = grad(net, layer->offset)};
+    struct ld_deform_gradients to = {.doffset =
+                                         ld_pass_grad(net, layer->offset)};
     struct ld_device *dev = net->dev;
-    float *dy = grad(net, layer->out);
+    float *dy = ld_pass_grad(net, layer->out);
 
     assert(layer->trained); /* what is frozen has nothing trained before it */
     if (layer->relu)
-        dev->ops->relu_backward(dev, dy, value(net, layer->out),
-                                shape_of(net, layer->out));
+        dev->ops->relu_backward(dev, dy, ld_pass_value(net, layer->out),
+                                ld_pass_shape(net, layer->out));
     if (net->graph.map[layer->in].has_grad)
-        to.dx = grad(net, layer->in);
+        to.dx = ld_pass_grad(net, layer->in);
     to.dweight = weights_grad(net, i, &to.dbias);
     dev->ops->deform_backward(dev, net->plan->deform[i], &to, dy,
-                              value(net, layer->in), value(net, layer->offset),
+                              ld_pass_value(net, layer->in),
+                              ld_pass_value(net, layer->offset),
                               net->packed[layer->filter].weights, scratch(net));
     unfold(net, i);
 }
@@ -169,7 +151,7 @@ static struct ld_bn_train bn_of(const struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     const struct ld_param *p = &net->param[layer->param];
 
-    return (struct ld_bn_train){.shape = shape_of(net, layer->in),
+    return (struct ld_bn_train){.shape = ld_pass_shape(net, layer->in),
                                 .relu = layer->relu,
                                 .eps = LD_NORM_EPS,
                                 .gamma = p[0].value.data,
@@ -186,8 +168,8 @@ static void bn_forward(struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     struct ld_bn_train bn = bn_of(net, i);
 
-    net->dev->ops->bn_train_forward(net->dev, value(net, layer->out),
-                                    value(net, layer->in), &bn);
+    net->dev->ops->bn_train_forward(net->dev, ld_pass_value(net, layer->out),
+                                    ld_pass_value(net, layer->in), &bn);
 }
 
 static void bn_backward(struct ld_net *net, int i)
@@ -195,9 +177,9 @@ static void bn_backward(struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     struct ld_bn_train bn = bn_of(net, i);
 
-    net->dev->ops->bn_train_backward(net->dev, grad(net, layer->in),
-                                     grad(net, layer->out),
-                                     value(net, layer->in), &bn);
+    net->dev->ops->bn_train_backward(net->dev, ld_pass_grad(net, layer->in),
+                                     ld_pass_grad(net, layer->out),
+                                     ld_pass_value(net, layer->in), &bn);
 }
 
 static struct ld_group_norm gn_of(const struct ld_net *net, int i)
@@ -205,7 +187,7 @@ static struct ld_group_norm gn_of(const struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     const struct ld_param *p = &net->param[layer->param];
 
-    return (struct ld_group_norm){.shape = shape_of(net, layer->in),
+    return (struct ld_group_norm){.shape = ld_pass_shape(net, layer->in),
                                   .groups = net->graph.gn_groups,
                                   .eps = LD_NORM_EPS,
                                   .gamma = p[0].value.data,
@@ -220,8 +202,8 @@ static void gn_forward(struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     struct ld_group_norm gn = gn_of(net, i);
 
-    net->dev->ops->gn_relu_forward(net->dev, value(net, layer->out),
-                                   value(net, layer->in), &gn);
+    net->dev->ops->gn_relu_forward(net->dev, ld_pass_value(net, layer->out),
+                                   ld_pass_value(net, layer->in), &gn);
 }
 
 static void gn_backward(struct ld_net *net, int i)
@@ -229,9 +211,9 @@ static void gn_backward(struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     struct ld_group_norm gn = gn_of(net, i);
 
-    net->dev->ops->gn_relu_backward(net->dev, grad(net, layer->in),
-                                    grad(net, layer->out),
-                                    value(net, layer->in), &gn);
+    net->dev->ops->gn_relu_backward(net->dev, ld_pass_grad(net, layer->in),
+                                    ld_pass_grad(net, layer->out),
+                                    ld_pass_value(net, layer->in), &gn);
 }
 
 /* ---- rows ---- */
@@ -239,7 +221,7 @@ static void gn_backward(struct ld_net *net, int i)
 static struct ld_rows rows_of(const struct ld_net *net, int i)
 {
     const struct ld_layer *layer = &net->graph.layer[i];
-    struct ld_rows rows = {.shape = shape_of(net, layer->in),
+    struct ld_rows rows = {.shape = ld_pass_shape(net, layer->in),
                            .start = net->plan->grid.start[layer->level],
                            .A = net->plan->grid.start[LD_MAX_LEVELS]};
 
@@ -255,8 +237,8 @@ static void rows_forward(struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     struct ld_rows rows = rows_of(net, i);
 
-    net->dev->ops->rows_forward(net->dev, value(net, layer->out),
-                                value(net, layer->in), &rows);
+    net->dev->ops->rows_forward(net->dev, ld_pass_value(net, layer->out),
+                                ld_pass_value(net, layer->in), &rows);
 }
 
 static void rows_backward(struct ld_net *net, int i)
@@ -264,15 +246,15 @@ static void rows_backward(struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     struct ld_rows rows = rows_of(net, i);
 
-    net->dev->ops->rows_backward(net->dev, grad(net, layer->in),
-                                 grad(net, layer->out), value(net, layer->in),
-                                 &rows);
+    net->dev->ops->rows_backward(net->dev, ld_pass_grad(net, layer->in),
+                                 ld_pass_grad(net, layer->out),
+                                 ld_pass_value(net, layer->in), &rows);
 }
 
 static struct ld_quality quality_of(const struct ld_net *net, int i)
 {
     const struct ld_param *p = &net->param[net->graph.layer[i].param];
-    struct ld_shape rows = shape_of(net, net->graph.layer[i].in);
+    struct ld_shape rows = ld_pass_shape(net, net->graph.layer[i].in);
 
     return (struct ld_quality){.n = (size_t)rows.N * (size_t)rows.H,
                                .B = rows.C / 4,
@@ -291,8 +273,8 @@ static void quality_forward(struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     struct ld_quality q = quality_of(net, i);
 
-    net->dev->ops->quality_forward(net->dev, value(net, layer->out),
-                                   value(net, layer->in), &q);
+    net->dev->ops->quality_forward(net->dev, ld_pass_value(net, layer->out),
+                                   ld_pass_value(net, layer->in), &q);
 }
 
 static void quality_backward(struct ld_net *net, int i)
@@ -300,95 +282,27 @@ static void quality_backward(struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     struct ld_quality q = quality_of(net, i);
 
-    net->dev->ops->quality_backward(net->dev, grad(net, layer->in),
-                                    grad(net, layer->out),
-                                    value(net, layer->in), &q);
-}
-
-/* ---- what has no parameters ---- */
-
-/* The winners are remembered only for a backward pass to come. */
-static uint8_t *winners_of(const struct ld_net *net, int i)
-{
-    int span = ld_plan_saved(&net->graph, i);
-
-    return net->plan->span[span].bytes ? ld_net_span(net, span) : NULL;
-}
-
-static void pool_forward(struct ld_net *net, int i)
-{
-    const struct ld_layer *layer = &net->graph.layer[i];
-
-    net->dev->ops->maxpool_forward(net->dev, value(net, layer->out),
-                                   winners_of(net, i), value(net, layer->in),
-                                   shape_of(net, layer->in));
-}
-
-static void pool_backward(struct ld_net *net, int i)
-{
-    const struct ld_layer *layer = &net->graph.layer[i];
-
-    net->dev->ops->maxpool_backward(net->dev, grad(net, layer->in),
-                                    grad(net, layer->out), winners_of(net, i),
-                                    shape_of(net, layer->in));
-}
-
-static void upsample_forward(struct ld_net *net, int i)
-{
-    const struct ld_layer *layer = &net->graph.layer[i];
-    struct ld_shape out = shape_of(net, layer->out);
-
-    net->dev->ops->upsample_add(net->dev, value(net, layer->out),
-                                value(net, layer->in), shape_of(net, layer->in),
-                                out.H, out.W);
-}
-
-static void upsample_backward(struct ld_net *net, int i)
-{
-    const struct ld_layer *layer = &net->graph.layer[i];
-    struct ld_shape out = shape_of(net, layer->out);
-
-    net->dev->ops->upsample_add_backward(
-        net->dev, grad(net, layer->in), grad(net, layer->out),
-        shape_of(net, layer->in), out.H, out.W);
-}
-
-static void add_relu_forward(struct ld_net *net, int i)
-{
-    const struct ld_layer *layer = &net->graph.layer[i];
-
-    net->dev->ops->add_relu(net->dev, value(net, layer->out),
-                            value(net, layer->identity),
-                            shape_of(net, layer->out));
-}
-
-/* The gradient of `identity` lies in the same memory. */
-static void add_relu_backward(struct ld_net *net, int i)
-{
-    const struct ld_layer *layer = &net->graph.layer[i];
-
-    net->dev->ops->relu_backward(net->dev, grad(net, layer->out),
-                                 value(net, layer->out),
-                                 shape_of(net, layer->out));
+    net->dev->ops->quality_backward(net->dev, ld_pass_grad(net, layer->in),
+                                    ld_pass_grad(net, layer->out),
+                                    ld_pass_value(net, layer->in), &q);
 }
 
 /* ---- */
 
-struct layer_passes {
-    void (*forward)(struct ld_net *net, int i);
-    void (*backward)(struct ld_net *net, int i);
-};
-
-static const struct layer_passes passes[] = {
-    [LD_LAYER_CONV] = {conv_forward, conv_backward},
-    [LD_LAYER_DEFORM] = {deform_forward, deform_backward},
-    [LD_LAYER_BN] = {bn_forward, bn_backward},
-    [LD_LAYER_ADD_RELU] = {add_relu_forward, add_relu_backward},
-    [LD_LAYER_POOL] = {pool_forward, pool_backward},
-    [LD_LAYER_UPSAMPLE] = {upsample_forward, upsample_backward},
-    [LD_LAYER_GN] = {gn_forward, gn_backward},
-    [LD_LAYER_ROWS] = {rows_forward, rows_backward},
-    [LD_LAYER_QUALITY] = {quality_forward, quality_backward},
+static const struct ld_pass *const passes[] = {
+    [LD_LAYER_CONV] = &(const struct ld_pass){conv_forward, conv_backward},
+    [LD_LAYER_DEFORM] =
+        &(const struct ld_pass){deform_forward, deform_backward},
+    [LD_LAYER_BN] = &(const struct ld_pass){bn_forward, bn_backward},
+    [LD_LAYER_ADD_RELU] = &ld_pass_add_relu,
+    [LD_LAYER_POOL] = &ld_pass_pool,
+    [LD_LAYER_AVGPOOL] = &ld_pass_avgpool,
+    [LD_LAYER_CHANNELS] = &ld_pass_channels,
+    [LD_LAYER_UPSAMPLE] = &ld_pass_upsample,
+    [LD_LAYER_GN] = &(const struct ld_pass){gn_forward, gn_backward},
+    [LD_LAYER_ROWS] = &(const struct ld_pass){rows_forward, rows_backward},
+    [LD_LAYER_QUALITY] =
+        &(const struct ld_pass){quality_forward, quality_backward},
 };
 
 static void end_step(struct ld_net *net, int step)
@@ -402,7 +316,7 @@ void ld_net_forward(struct ld_net *net)
     assert(net->plan);
     ld_net_pack(net);
     for (int i = 0; i < net->graph.n_layers; i++) {
-        passes[net->graph.layer[i].kind].forward(net, i);
+        passes[net->graph.layer[i].kind]->forward(net, i);
         end_step(net, i);
     }
 }
@@ -413,7 +327,7 @@ void ld_net_backward_from(struct ld_net *net, int n_layers)
 
     for (int i = n_layers - 1; i >= 0; i--) {
         if (graph->map[graph->layer[i].out].has_grad)
-            passes[graph->layer[i].kind].backward(net, i);
+            passes[graph->layer[i].kind]->backward(net, i);
         end_step(net, ld_plan_backward_step(graph, i));
     }
 }

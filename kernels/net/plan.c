@@ -129,8 +129,10 @@ static bool size_layer(struct ld_device *dev, const struct ld_graph *graph,
     }
     if (layer->kind == LD_LAYER_DEFORM)
         return size_deform(dev, graph, plan, i, err);
-    if (layer->kind == LD_LAYER_POOL)
+    if (layer->kind == LD_LAYER_POOL || layer->kind == LD_LAYER_AVGPOOL)
         *out = (struct ld_shape){in.N, in.C, (in.H + 1) / 2, (in.W + 1) / 2};
+    else if (layer->kind == LD_LAYER_CHANNELS)
+        *out = (struct ld_shape){in.N, graph->map[layer->out].C, in.H, in.W};
     else if (layer->kind == LD_LAYER_BN || layer->kind == LD_LAYER_GN)
         *out = in;
     return true;
@@ -315,6 +317,12 @@ static bool reads_output(const struct ld_layer *layer)
             layer->kind == LD_LAYER_ADD_RELU);
 }
 
+/* Whether its gradient, where it adds, is made apart and added then. */
+static bool has_addend(const struct ld_layer *layer)
+{
+    return layer->kind == LD_LAYER_CONV || layer->kind == LD_LAYER_AVGPOOL;
+}
+
 static void touch_backward(const struct ld_graph *graph, struct ld_plan *plan,
                            int i)
 {
@@ -338,7 +346,7 @@ static void touch_backward(const struct ld_graph *graph, struct ld_plan *plan,
         ld_spans_touch(plan->span, ld_plan_saved(graph, i), step);
     if (plan->span[ld_plan_folded(graph, i)].bytes)
         ld_spans_touch(plan->span, ld_plan_folded(graph, i), step);
-    if (layer->adds && layer->kind == LD_LAYER_CONV)
+    if (layer->adds && has_addend(layer))
         ld_spans_touch(plan->span, ld_plan_addend(graph, i), step);
 }
 
@@ -375,7 +383,7 @@ static void join_in_place(const struct ld_graph *graph, struct ld_plan *plan)
         if (graph->map[layer->identity].has_grad)
             ld_spans_join(plan->span, ld_plan_grad(graph, layer->out),
                           ld_plan_grad(graph, layer->identity));
-        if (layer->kind == LD_LAYER_CONV)
+        if (layer->kind != LD_LAYER_ADD_RELU)
             join_if_last(plan, ld_plan_value(graph, layer->identity),
                          ld_plan_value(graph, layer->out), i);
     }

@@ -1,30 +1,11 @@
 #include <stdio.h>
 
-#include "kernels/net/gfl.h"
+#include "kernels/net/stage.h"
 
-enum { MAX_PREFIX = 40 }; /* "backbone.layer3.22" */
-
-/* What the blocks of one stage have in common. */
-struct stage {
-    struct ld_graph *graph;
-    char prefix[MAX_PREFIX]; /* of the block at hand */
-    bool bottleneck;
-    int planes;      /* channels inside a block */
-    int groups;      /* of its 3x3, if it is a bottleneck */
-    int out;         /* channels that leave it */
-    int stride;      /* of the block at hand */
-    enum ld_dcn dcn; /* of its 3x3, if it is a bottleneck */
-    bool folded;     /* BN on stored statistics */
-    bool trained;
-};
-
-/* A convolution and its batch norm; deformable, where the stage is, if it is a
- * 3x3; a block's last norm begins at zero, so that
- * the block begins as the identity. */
-static int filter_with_bn(const struct stage *stage, struct ld_filter filter,
-                          const char *conv, const char *bn, bool last)
+int ld_stage_filter(const struct ld_stage *stage, struct ld_filter filter,
+                    const char *conv, const char *bn, bool last)
 {
-    char name[MAX_PREFIX + 24];
+    char name[LD_STAGE_PREFIX + 24];
     int added;
 
     filter.trained = stage->trained;
@@ -40,41 +21,41 @@ static int filter_with_bn(const struct stage *stage, struct ld_filter filter,
 }
 
 /* The convolutions of a block, in order; returns how many. */
-static int block_filters(const struct stage *s, int C, int filter[3])
+static int block_filters(const struct ld_stage *s, int C, int filter[3])
 {
     int planes = s->planes, stride = s->stride;
 
     if (s->bottleneck) {
-        filter[0] = filter_with_bn(
+        filter[0] = ld_stage_filter(
             s,
             (struct ld_filter){.C = C, .O = planes, .kernel = 1, .stride = 1},
             "conv1", "bn1", false);
-        filter[1] = filter_with_bn(s,
-                                   (struct ld_filter){.C = planes,
-                                                      .O = planes,
-                                                      .kernel = 3,
-                                                      .stride = stride,
-                                                      .groups = s->groups},
-                                   "conv2", "bn2", false);
-        filter[2] = filter_with_bn(
+        filter[1] = ld_stage_filter(s,
+                                    (struct ld_filter){.C = planes,
+                                                       .O = planes,
+                                                       .kernel = 3,
+                                                       .stride = stride,
+                                                       .groups = s->groups},
+                                    "conv2", "bn2", false);
+        filter[2] = ld_stage_filter(
             s,
             (struct ld_filter){
                 .C = planes, .O = s->out, .kernel = 1, .stride = 1},
             "conv3", "bn3", true);
         return 3;
     }
-    filter[0] = filter_with_bn(
+    filter[0] = ld_stage_filter(
         s,
         (struct ld_filter){.C = C, .O = planes, .kernel = 3, .stride = stride},
         "conv1", "bn1", false);
-    filter[1] = filter_with_bn(
+    filter[1] = ld_stage_filter(
         s,
         (struct ld_filter){.C = planes, .O = planes, .kernel = 3, .stride = 1},
         "conv2", "bn2", true);
     return 2;
 }
 
-static int add_block(const struct stage *s, int x)
+static int add_block(const struct ld_stage *s, int x)
 {
     struct ld_graph *graph = s->graph;
     int C = graph->map[x].C, filter[3], y = x, identity = x;
@@ -83,7 +64,7 @@ static int add_block(const struct stage *s, int x)
     for (int i = 0; i + 1 < n; i++)
         y = ld_graph_conv(graph, filter[i], y, true);
     if (s->stride != 1 || C != s->out) {
-        int shortcut = filter_with_bn(
+        int shortcut = ld_stage_filter(
             s,
             (struct ld_filter){
                 .C = C, .O = s->out, .kernel = 1, .stride = s->stride},
@@ -94,12 +75,11 @@ static int add_block(const struct stage *s, int x)
     return ld_graph_residual(graph, filter[n - 1], y, identity);
 }
 
-static int add_stem(struct stage *s, int image, int width)
+static int add_stem(const struct ld_stage *s, int image, int width)
 {
     int filter, x;
 
-    snprintf(s->prefix, sizeof(s->prefix), "backbone");
-    filter = filter_with_bn(
+    filter = ld_stage_filter(
         s, (struct ld_filter){.C = 3, .O = width, .kernel = 7, .stride = 2},
         "conv1", "bn1", false);
     x = ld_graph_conv(s->graph, filter, image, true);
@@ -115,7 +95,7 @@ static const int *blocks_of_depth(int depth)
 }
 
 /* Frozen stages use stored statistics whatever norm_eval says. */
-static void set_training(struct stage *s, const struct ld_model *model,
+static void set_training(struct ld_stage *s, const struct ld_model *model,
                          bool train, int stage)
 {
     s->trained = train && stage > model->frozen_stages;
@@ -127,13 +107,15 @@ void ld_resnet_build(struct ld_graph *graph, const struct ld_model *model,
 {
     static const char *const names[4] = {"c2", "c3", "c4", "c5"};
     const int *blocks = blocks_of_depth(model->depth);
-    struct stage s = {.graph = graph,
-                      .bottleneck = model->depth >= 50,
-                      .groups = model->groups};
+    struct ld_stage s = {.graph = graph,
+                         .bottleneck = model->depth >= 50,
+                         .groups = model->groups};
+    bool res2net = model->backbone == LD_RES2NET;
     int x;
 
     set_training(&s, model, train, 0);
-    x = add_stem(&s, graph->image, model->width);
+    snprintf(s.prefix, sizeof(s.prefix), "backbone");
+    x = (res2net ? ld_res2net_stem : add_stem)(&s, graph->image, model->width);
     for (int stage = 1; stage <= 4; stage++) {
         set_training(&s, model, train, stage);
         s.dcn = stage >= model->dcn_from ? model->dcn : LD_DCN_NONE;
@@ -143,7 +125,7 @@ void ld_resnet_build(struct ld_graph *graph, const struct ld_model *model,
             snprintf(s.prefix, sizeof(s.prefix), "backbone.layer%d.%d", stage,
                      i);
             s.stride = i == 0 && stage > 1 ? 2 : 1;
-            x = add_block(&s, x);
+            x = res2net ? ld_res2net_block(&s, x, i == 0) : add_block(&s, x);
         }
         graph->map[x].name = names[stage - 1];
         if (stage > 1)
