@@ -78,6 +78,7 @@ static void put_facts(struct ld_buf *out, const struct ld_shard_facts *facts)
     }
     ld_buf_printf(out, "]");
     put_integer(out, "reg_max", facts->reg_max);
+    put_integer(out, "n_logits", facts->n_logits);
     put_integer(out, "long_edge", facts->long_edge);
     put_text(out, "multi_scale", facts->multi_scale);
     put_text(out, "short_edges", facts->short_edges);

@@ -48,7 +48,8 @@ static void assert_same(const struct ld_record *read,
     assert_logits(read->box_logits, exact->box_logits, n * 4 * B,
                   facts->storage);
     assert_logits(read->class_logits, exact->class_logits,
-                  m * (size_t)facts->n_classes, facts->storage);
+                  m * (size_t)facts->n_logits, facts->storage);
+    ck_assert_int_eq(read->n_logits, facts->n_logits);
 }
 
 static void assert_same_features(const struct ld_record *read,
@@ -116,6 +117,15 @@ START_TEST(fp16_rows_come_back_rounded)
     struct ld_shard_facts facts = made_facts(80, LD_STORAGE_FP16);
 
     assert_round_trip(&facts, 9, 60);
+}
+END_TEST
+
+START_TEST(rows_with_a_background_logit_come_back)
+{
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP32);
+
+    facts.n_logits = 4;
+    assert_round_trip(&facts, 10, 60);
 }
 END_TEST
 
@@ -448,6 +458,7 @@ Suite *suite(void)
     tcase_add_checked_fixture(c, scratch_open, scratch_close);
     tcase_add_test(c, fp32_rows_come_back_bit_for_bit);
     tcase_add_test(c, fp16_rows_come_back_rounded);
+    tcase_add_test(c, rows_with_a_background_logit_come_back);
     tcase_add_test(c, records_longer_than_a_chunk_come_back);
     tcase_add_test(c, class_rows_of_all_rows_come_back_if_asked);
     tcase_add_test(c, views_without_rows_come_back);
