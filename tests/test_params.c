@@ -344,6 +344,12 @@ START_TEST(a_model_that_cannot_be_built_is_refused_by_field)
     m.head_convs = 9;
     refused(m, "teacher.model.head_convs: 9, expected 1 to 8");
     m = tiny_model();
+    m.background_logit = true;
+    refused(m, "teacher.model.background_logit: set, expected with head gflv2");
+    m.head = LD_HEAD_GFLV2;
+    m.reg_max = 2;
+    refused(m, "teacher.model.reg_max: 2, expected 3 to 255");
+    m = tiny_model();
     m.groups = 32;
     refused(m,
             "teacher.model.groups: 32, and base_width 64: only bottlenecks "
