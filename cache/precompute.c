@@ -53,6 +53,8 @@ static bool open_teacher(struct run *run, const char *path, struct ld_err *err)
     ld_setup_model_text(&model, run->model_text);
     fprintf(stderr, "ld-cache: %s\nld-cache: teacher: %s\n", note,
             run->model_text);
+    if (checkpoint.note)
+        fprintf(stderr, "ld-cache: %s: %s\n", path, checkpoint.note);
     run->teacher = ld_teacher_new(run->dev, &model, checkpoint.tensors,
                                   checkpoint.n_tensors, err);
     ok = run->teacher != NULL || ld_fail_in(err, path);

@@ -262,10 +262,11 @@ START_TEST(a_missing_tensor_is_named)
 
     set_up_pair(&p);
     p.n -= 2;
-    check_refusal(&p, false,
-                  "2 tensors of the model are missing "
-                  "('bbox_head.scales.3.scale' first); 0 tensors are not of "
-                  "the model");
+    check_refusal(
+        &p, false,
+        "tensors of the model that are missing, 2: "
+        "'bbox_head.scales.3.scale', 'bbox_head.scales.4.scale'; that "
+        "are not of the model, 0; of another shape, 0");
     tear_down_pair(&p);
 }
 END_TEST
@@ -276,7 +277,7 @@ START_TEST(an_unexpected_tensor_is_named)
 
     set_up_pair(&p);
     p.tensors[p.n++] = (struct ld_tensor){.name = "fc.weight"};
-    check_refusal(&p, false, "1 tensors are not of the model ('fc.weight'");
+    check_refusal(&p, false, "not of the model, 1: 'fc.weight'; ");
     tear_down_pair(&p);
 }
 END_TEST
@@ -290,6 +291,26 @@ START_TEST(another_shape_is_refused_even_in_part)
     check_refusal(&p, true,
                   "'backbone.conv1.weight': shape (16, 3, 5, 7), expected "
                   "(16, 3, 7, 7)");
+    tear_down_pair(&p);
+}
+END_TEST
+
+START_TEST(every_tensor_that_does_not_fit_is_counted_and_20_are_named)
+{
+    struct pair p;
+    char text[100];
+
+    set_up_pair(&p);
+    for (int i = 0; i < p.n; i++)
+        p.tensors[i].name = "other";
+    snprintf(text, sizeof(text), "missing, %d: 'backbone.conv1.weight', ", p.n);
+    check_refusal(&p, false, text);
+    snprintf(text, sizeof(text), " and %d more; that are not of the model, ",
+             p.n - 20);
+    check_refusal(&p, false, text);
+    snprintf(text, sizeof(text), "model, %d: 'other', 'other'", p.n);
+    check_refusal(&p, false, text);
+    check_refusal(&p, true, "none of its tensors is of the model; it has");
     tear_down_pair(&p);
 }
 END_TEST
@@ -379,6 +400,8 @@ Suite *suite(void)
         c, a_checkpoint_of_the_reference_may_hold_counters_and_a_projection);
     tcase_add_test(c, a_missing_tensor_is_named);
     tcase_add_test(c, an_unexpected_tensor_is_named);
+    tcase_add_test(c,
+                   every_tensor_that_does_not_fit_is_counted_and_20_are_named);
     tcase_add_test(c, another_shape_is_refused_even_in_part);
     tcase_add_test(c, a_part_loads_if_that_is_allowed);
     tcase_add_test(c, a_model_that_cannot_be_built_is_refused_by_field);

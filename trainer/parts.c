@@ -1,6 +1,7 @@
 #include "trainer/parts.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "formats/file.h"
 #include "formats/setup.h"
@@ -24,11 +25,25 @@ bool ld_parts_open_data(struct ld_parts *parts, struct ld_err *err)
     return parts->val != NULL;
 }
 
+/* How many parameters of the student have a tensor of their name. */
+static int count_taken(const struct ld_parts *parts,
+                       const struct ld_checkpoint *checkpoint, int *n_params)
+{
+    const struct ld_param *params = ld_net_params(parts->student, n_params);
+    int n = 0;
+
+    for (int i = 0; i < *n_params; i++)
+        for (int j = 0; j < checkpoint->n_tensors; j++)
+            n += strcmp(params[i].value.name, checkpoint->tensors[j].name) == 0;
+    return n;
+}
+
 static bool start_params(struct ld_parts *parts, struct ld_err *err)
 {
     const char *init = parts->config->model_init;
     struct ld_arena arena = {0};
     struct ld_checkpoint checkpoint;
+    int n_taken, n_params;
     bool ok;
 
     ld_net_init(parts->student, (uint64_t)parts->config->train.seed);
@@ -38,6 +53,12 @@ static bool start_params(struct ld_parts *parts, struct ld_err *err)
          (ld_net_load(parts->student, checkpoint.tensors, checkpoint.n_tensors,
                       true, err) ||
           ld_fail_in(err, init));
+    if (ok) {
+        n_taken = count_taken(parts, &checkpoint, &n_params);
+        fprintf(stderr,
+                "ld-distill: %s: gives %d of the student's %d tensors\n", init,
+                n_taken, n_params);
+    }
     ld_arena_free(&arena);
     return ok;
 }
@@ -82,6 +103,21 @@ static bool open_cache(struct ld_parts *parts, struct ld_err *err)
                                 config->teacher.cache, err);
 }
 
+static struct ld_teacher *new_teacher(struct ld_parts *parts,
+                                      const struct ld_checkpoint *checkpoint,
+                                      const char *path, struct ld_err *err)
+{
+    struct ld_teacher *teacher =
+        ld_teacher_new(parts->dev, &parts->teacher_model, checkpoint->tensors,
+                       checkpoint->n_tensors, err);
+
+    if (!teacher)
+        ld_fail_in(err, path);
+    else if (checkpoint->note)
+        fprintf(stderr, "ld-distill: %s: %s\n", path, checkpoint->note);
+    return teacher;
+}
+
 static bool open_resident(struct ld_parts *parts, struct ld_err *err)
 {
     const char *path = parts->config->teacher.checkpoint;
@@ -94,9 +130,7 @@ static bool open_resident(struct ld_parts *parts, struct ld_err *err)
                        "needs it");
     if (ld_setup_teacher(path, parts->train, parts->config, &checkpoint,
                          &parts->teacher_model, &arena, err))
-        parts->teacher =
-            ld_teacher_new(parts->dev, &parts->teacher_model,
-                           checkpoint.tensors, checkpoint.n_tensors, err);
+        parts->teacher = new_teacher(parts, &checkpoint, path, err);
     ld_arena_free(&arena);
     return parts->teacher != NULL;
 }

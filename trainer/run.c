@@ -3,32 +3,53 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What stays of a checkpoint when its tensors are gone. */
+static bool keep_facts(struct ld_detector *out,
+                       const struct ld_checkpoint *checkpoint,
+                       struct ld_err *err)
+{
+    int n = checkpoint->n_classes;
+
+    out->classes_assumed = checkpoint->classes_assumed;
+    out->epoch = checkpoint->epoch;
+    out->step = checkpoint->step;
+    out->class_names =
+        ld_arena_new(&out->arena, (size_t)n, sizeof(*out->class_names), err);
+    for (int i = 0; out->class_names && i < n; i++) {
+        const char *name = checkpoint->class_names[i];
+
+        name = ld_arena_text(&out->arena, name, strlen(name), err);
+        if (!name)
+            return false;
+        out->class_names[out->n_classes++] = name;
+    }
+    return out->class_names != NULL;
+}
+
 bool ld_detector_open(struct ld_detector *out, struct ld_device *dev,
                       const char *path, struct ld_err *err)
 {
-    struct ld_checkpoint checkpoint;
+    struct ld_arena loading = {0};
+    struct ld_checkpoint c;
+    bool ok;
 
     *out = (struct ld_detector){0};
-    if (!ld_checkpoint_load(path, &checkpoint, &out->arena, err) ||
-        !ld_setup_model(&checkpoint, path, &out->model, &out->config,
-                        &out->arena, err))
-        goto done;
-    out->class_names = checkpoint.class_names;
-    out->n_classes = checkpoint.n_classes;
-    out->classes_assumed = checkpoint.classes_assumed;
-    if (checkpoint.note)
-        fprintf(stderr, "ld-distill: %s: %s\n", path, checkpoint.note);
-    out->epoch = checkpoint.epoch;
-    out->step = checkpoint.step;
-    out->net = ld_net_new(dev, &out->model, LD_NET_INFER, err);
-    if (out->net && ld_net_load(out->net, checkpoint.tensors,
-                                checkpoint.n_tensors, false, err))
-        return true;
-    ld_fail_in(err, path);
-
-done:
-    ld_detector_close(out);
-    return false;
+    ok =
+        ld_checkpoint_load(path, &c, &loading, err) &&
+        ld_setup_model(&c, path, &out->model, &out->config, &out->arena, err) &&
+        keep_facts(out, &c, err);
+    if (ok && c.note)
+        fprintf(stderr, "ld-distill: %s: %s\n", path, c.note);
+    if (ok) {
+        out->net = ld_net_new(dev, &out->model, LD_NET_INFER, err);
+        ok = (out->net &&
+              ld_net_load(out->net, c.tensors, c.n_tensors, false, err)) ||
+             ld_fail_in(err, path);
+    }
+    ld_arena_free(&loading);
+    if (!ok)
+        ld_detector_close(out);
+    return ok;
 }
 
 void ld_detector_close(struct ld_detector *detector)

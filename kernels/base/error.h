@@ -20,7 +20,7 @@ enum ld_code {
 
 struct ld_err {
     enum ld_code code; /* LD_OK until the first failure */
-    char text[800];    /* one line, no newline, ready for the user */
+    char text[4096];   /* one line, no newline, ready for the user */
 };
 
 /* Records a failure. Always returns false, so `return ld_fail(...)` reads as a
