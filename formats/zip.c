@@ -264,6 +264,7 @@ const unsigned char *ld_zip_read(const struct ld_zip *zip,
                                  struct ld_zip_entry *entry, struct ld_err *err)
 {
     const unsigned char *data;
+    size_t begin;
 
     if (!entry->is_stored) {
         bad_entry(zip, entry,
@@ -276,6 +277,8 @@ const unsigned char *ld_zip_read(const struct ld_zip *zip,
     if (!data || entry->is_whole)
         return data;
     entry->is_whole = crc32_z(0, data, entry->size) == entry->crc;
+    begin = (size_t)(data - zip->file->data);
+    ld_file_forget(zip->file, begin, begin + entry->size);
     if (!entry->is_whole)
         bad_entry(zip, entry,
                   "is damaged: its bytes do not have the CRC-32 they had", err);

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64, FIRST_BLOCK = 64 * 1024 };
+/* Blocks double up to a size: behind one huge object the next is not huger. */
+enum { ALIGN = 64, FIRST_BLOCK = 64 << 10, LAST_BLOCK = 4 << 20 };
 
 struct ld_block {
     struct ld_block *next;
@@ -83,7 +84,9 @@ void *ld_arena_new(struct ld_arena *arena, size_t count, size_t size,
     }
     rounded = (bytes / ALIGN + 1) * ALIGN;
     if (!block || block->size - block->used < rounded) {
-        size_t grown = block ? 2 * block->size : FIRST_BLOCK;
+        size_t grown = !block                         ? FIRST_BLOCK
+                       : block->size < LAST_BLOCK / 2 ? 2 * block->size
+                                                      : LAST_BLOCK;
 
         block = block_new(rounded > grown ? rounded : grown, err);
         if (!block)
@@ -115,8 +118,8 @@ void ld_arena_clear(struct ld_arena *arena)
     struct ld_err ignored = {0};
     struct ld_block *one = arena->blocks;
 
-    /* The newest block is the largest. A round that needed several is merged
-     * into one; failing that, the newest alone serves and grows again. */
+    /* A round that needed several is merged into one; failing that, the newest
+     * alone serves and grows again. */
     if (one && one->next) {
         struct ld_block *merged = block_new(arena->peak, &ignored);
         size_t peak = arena->peak;
