@@ -18,6 +18,13 @@ static bool ends(const char *name, const char *with)
     return len >= n && strcmp(name + len - n, with) == 0;
 }
 
+/* Counters of a BatchNorm; the distances of the bins, which never change. */
+static bool is_of_no_use(const char *name)
+{
+    return ends(name, "num_batches_tracked") ||
+           strcmp(name, "bbox_head.integral.project") == 0;
+}
+
 /* Where all names begin after a wrapper's prefix. */
 static size_t common_prefix(const struct ld_foreign *f)
 {
@@ -86,7 +93,7 @@ bool ld_foreign_rename(struct ld_foreign *f, const char *path,
         struct ld_tensor t = f->tensors[i];
         const char *name = t.name + skip;
 
-        if (ends(name, "num_batches_tracked") || (bare && begins(name, "fc.")))
+        if (is_of_no_use(name) || (bare && begins(name, "fc.")))
             continue;
         t.name = rename_one(name, bare, arena, err);
         if (!t.name)

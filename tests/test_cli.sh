@@ -140,6 +140,14 @@ for format in pth safetensors h5; do
 done
 "$distill" eval student.h5 --json c.json >out.txt 2>&1
 same "the exported detector finds what the student does" results.json c.json
+runs "a .pth teaches" "$cache" precompute tiny.yaml --teacher student.pth --out by-pth
+runs "draws" "$distill" detect shapes/images/val_000001.jpg --checkpoint student.pth --out drawn
+runs "and is started from" "$distill" train tiny.yaml --out started-pth --set model.init=student.pth \
+    --set train.lr=0 --set train.epochs=1 --set model.norm_eval=true
+grep -q "student.pth: gives" out.txt
+ok "which is said" $?
+"$distill" eval student.pth --json c.json >out.txt 2>&1
+same "it finds what the student does" results.json c.json
 [ "$(wc -c <student.h5)" -lt "$(($(wc -c <student/latest.h5) * 6 / 10))" ]
 ok "and carries no momentum" $?
 runs "curves are drawn" "$distill" curves loss student teacher --out curves.svg
