@@ -250,7 +250,9 @@ bool ld_check_run(const struct ld_config *config, struct ld_err *err)
 
     if (unnamed)
         checked.teacher.source = LD_TEACHER_NONE;
-    ok = open_parts(&parts, err) && print_all(&parts, distils, unnamed, err);
+    ok = ld_views_check(&config->views,
+                        config->teacher.source == LD_TEACHER_CACHE, err) &&
+         open_parts(&parts, err) && print_all(&parts, distils, unnamed, err);
     ld_parts_close(&parts);
     return ok;
 }
