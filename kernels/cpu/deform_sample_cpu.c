@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include "kernels/cpu/deform_cpu.h"
+#include "kernels/cpu/quads.h"
 
 /* ---- where a tap reads ---- */
 
@@ -109,27 +110,53 @@ void ld_deform_derivative(const struct ld_deform *d, float derivative[3],
     derivative[2] = by_factor * factor * (1 - factor);
 }
 
-/* ---- reading there ---- */
+/* ---- reading there, and back ---- */
 
-/* The bounds are constants where this is called for whole planes: the compiler
- * then keeps the channels in vectors. */
+enum { QUADS = LD_LANES / 4 };
+
+/* Which channels of a plane belong to the piece. */
+struct lanes {
+    int n_quads;
+    bool whole; /* all */
+    quad_mask mask[QUADS];
+};
+
+static struct lanes lanes_of(const struct ld_deform *d,
+                             const struct ld_piece *piece)
+{
+    struct lanes l = {.n_quads = d->block / 4,
+                      .whole = piece->first == 0 && piece->end == d->block};
+
+    for (int i = piece->first; i < piece->end; i++)
+        l.mask[i / 4][i % 4] = -1;
+    return l;
+}
+
+/* n_quads and whole are constants where this matters: the loops over quads are
+ * then unrolled and the masks left out. */
 static inline void gather(const struct ld_deform *d, float *columns, size_t row,
                           const float *plane, const struct ld_sample *samples,
-                          size_t n_pixels, int first, int end)
+                          size_t n_pixels, const struct lanes *l, int n_quads,
+                          bool whole)
 {
     int taps = d->taps, more = d->desc.deform_groups * taps;
-    int block = d->block;
 
     for (size_t p = 0; p < n_pixels; p++)
         for (int k = 0; k < taps; k++) {
             const struct ld_sample *s = &samples[p * more + k];
-            float *restrict to = columns + p * row + k * block;
-            const float *a = plane + s->at[0], *b = plane + s->at[1];
-            const float *c = plane + s->at[2], *e = plane + s->at[3];
+            float *to = columns + p * row + k * d->block;
 
-            for (int i = first; i < end; i++)
-                to[i] = s->weight[0] * a[i] + s->weight[1] * b[i] +
-                        s->weight[2] * c[i] + s->weight[3] * e[i];
+            for (int v = 0; v < n_quads; v++) {
+                quad value = s->weight[0] * quad_load(plane + s->at[0], v) +
+                             s->weight[1] * quad_load(plane + s->at[1], v) +
+                             s->weight[2] * quad_load(plane + s->at[2], v) +
+                             s->weight[3] * quad_load(plane + s->at[3], v);
+
+                quad_store(
+                    to, v,
+                    whole ? value
+                          : quad_choose(l->mask[v], value, quad_load(to, v)));
+            }
         }
 }
 
@@ -137,71 +164,75 @@ void ld_deform_gather(const struct ld_deform *d, const struct ld_piece *piece,
                       float *columns, size_t row, const float *plane,
                       const struct ld_sample *samples, size_t n_pixels)
 {
-    int first = piece->first, end = piece->end;
+    struct lanes l = lanes_of(d, piece);
 
-    if (first == 0 && end == 16)
-        gather(d, columns, row, plane, samples, n_pixels, 0, 16);
-    else if (first == 0 && end == 8)
-        gather(d, columns, row, plane, samples, n_pixels, 0, 8);
+    if (l.whole && l.n_quads == 4)
+        gather(d, columns, row, plane, samples, n_pixels, &l, 4, true);
+    else if (l.whole && l.n_quads == 2)
+        gather(d, columns, row, plane, samples, n_pixels, &l, 2, true);
     else
-        gather(d, columns, row, plane, samples, n_pixels, first, end);
+        gather(d, columns, row, plane, samples, n_pixels, &l, l.n_quads, false);
 }
 
-/* ---- and back ---- */
-
-/* The sum of 16 numbers, as a tree. */
-static inline float sum_of(float *v)
+/* One sample: its column, its products, and what it adds to dplane. */
+static inline void scatter_one(const struct ld_scatter *s,
+                               const struct ld_sample *from, size_t i,
+                               const struct lanes *l, int n_quads, bool whole)
 {
-    for (int half = LD_LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            v[i] += v[i + half];
-    return v[0];
+    float *column = s->columns + i * n_quads * 4;
+    quad value[QUADS] = {0}, d[QUADS];
+
+    for (int v = 0; v < n_quads; v++) {
+        d[v] = quad_load(s->dcolumns + i * n_quads * 4, v);
+        if (!whole)
+            d[v] = quad_choose(l->mask[v], d[v], (quad){0});
+    }
+    for (int q = 0; q < 4; q++) {
+        const float *x = s->plane + from->at[q];
+        quad sum = {0};
+
+        for (int v = 0; v < n_quads; v++) {
+            quad neighbour = quad_load(x, v);
+
+            value[v] += from->weight[q] * neighbour;
+            sum += d[v] * neighbour;
+        }
+        s->products[4 * i + q] = (sum[0] + sum[2]) + (sum[1] + sum[3]);
+    }
+    for (int v = 0; v < n_quads; v++)
+        quad_store(
+            column, v,
+            whole ? value[v]
+                  : quad_choose(l->mask[v], value[v], quad_load(column, v)));
+    for (int q = 0; s->dplane && q < 4; q++) {
+        float *dx = s->dplane + from->at[q];
+
+        for (int v = 0; v < n_quads; v++)
+            quad_store(dx, v, quad_load(dx, v) + from->weight[q] * d[v]);
+    }
 }
 
 static inline void scatter(const struct ld_deform *d,
-                           const struct ld_scatter *s, int first, int end)
+                           const struct ld_scatter *s, const struct lanes *l,
+                           int n_quads, bool whole)
 {
-    int taps = d->taps, more = d->desc.deform_groups * taps;
+    size_t taps = (size_t)d->taps, more = d->desc.deform_groups * taps;
 
     for (size_t p = 0; p < s->n_pixels; p++)
-        for (int k = 0; k < taps; k++) {
-            const struct ld_sample *from = &s->samples[p * more + k];
-            size_t at = (p * taps + k) * (size_t)d->block;
-            const float *dcolumn = s->dcolumns + at;
-            float *restrict column = s->columns + at;
-            float product[4][LD_LANES] = {0};
-
-            for (int i = first; i < end; i++)
-                column[i] = 0;
-            for (int q = 0; q < 4; q++) {
-                const float *x = s->plane + from->at[q];
-
-                for (int i = first; i < end; i++) {
-                    column[i] += from->weight[q] * x[i];
-                    product[q][i] = dcolumn[i] * x[i];
-                }
-                s->products[(p * taps + k) * 4 + q] = sum_of(product[q]);
-            }
-            if (!s->dplane)
-                continue;
-            for (int q = 0; q < 4; q++) {
-                float *restrict dx = s->dplane + from->at[q];
-
-                for (int i = first; i < end; i++)
-                    dx[i] += from->weight[q] * dcolumn[i];
-            }
-        }
+        for (size_t k = 0; k < taps; k++)
+            scatter_one(s, &s->samples[p * more + k], p * taps + k, l, n_quads,
+                        whole);
 }
 
 void ld_deform_scatter(const struct ld_deform *d, const struct ld_piece *piece,
                        const struct ld_scatter *s)
 {
-    int first = piece->first, end = piece->end;
+    struct lanes l = lanes_of(d, piece);
 
-    if (first == 0 && end == 16)
-        scatter(d, s, 0, 16);
-    else if (first == 0 && end == 8)
-        scatter(d, s, 0, 8);
+    if (l.whole && l.n_quads == 4)
+        scatter(d, s, &l, 4, true);
+    else if (l.whole && l.n_quads == 2)
+        scatter(d, s, &l, 2, true);
     else
-        scatter(d, s, first, end);
+        scatter(d, s, &l, l.n_quads, false);
 }
