@@ -47,8 +47,12 @@ static void names_case(struct golden *g)
     struct ld_err err = {0};
     struct ld_net *net;
 
-    if (!golden_has_value(g, "params.dcn") || golden_number(g, "params.dcn"))
+    if (!golden_has_value(g, "params.dcn"))
         return;
+    if (golden_number(g, "params.dcn") != 0) {
+        model.dcn = LD_DCN_V1;
+        model.dcn_from = 2;
+    }
     model.depth = (int)golden_number(g, "params.depth");
     model.n_classes = (int)golden_number(g, "params.num_classes");
     dev = open_cpu();
@@ -383,6 +387,14 @@ START_TEST(a_model_that_cannot_be_built_is_refused_by_field)
     refused(m, "make the 3x3 of layer1 0 channels wide");
     m.base_width = 0;
     refused(m, "teacher.model.base_width: 0, expected 1 to 1024");
+    m = tiny_model();
+    m.dcn = LD_DCN_V1;
+    m.dcn_from = 2;
+    refused(m, "teacher.model.dcn: R-18 has no bottlenecks, which alone can be "
+               "deformable: expected depth 50 or 101");
+    m.depth = 50;
+    m.dcn_from = 5;
+    refused(m, "teacher.model.dcn_from: 5, expected 1 to 4");
 }
 END_TEST
 

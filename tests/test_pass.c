@@ -30,7 +30,8 @@ static float *draws(struct problem *p, size_t n, struct ld_rng *rng)
     return values;
 }
 
-/* Values that keep signals of every layer at one size, and no norm at zero. */
+/* Values that keep signals of every layer at one size, no norm at zero, and
+ * offsets in the middle between two pixels, away from their kinks. */
 static void set_params(struct problem *p, struct ld_rng *rng)
 {
     struct ld_param *params;
@@ -45,7 +46,11 @@ static void set_params(struct problem *p, struct ld_rng *rng)
         float *values = fetched(&p->g, p->dev, t->data, count);
 
         for (size_t j = 0; j < count; j++)
-            if (strstr(t->name, "bias") || strstr(t->name, "mean"))
+            if (strstr(t->name, "conv_offset.weight"))
+                values[j] = 0.003F * ld_rng_normal(rng);
+            else if (strstr(t->name, "conv_offset.bias"))
+                values[j] = 0.4F + 0.2F * ld_rng_uniform(rng);
+            else if (strstr(t->name, "bias") || strstr(t->name, "mean"))
                 values[j] = 0.2F * ld_rng_normal(rng);
             else if (t->n_dims <= 1)
                 values[j] = 0.7F + 0.6F * ld_rng_uniform(rng);
@@ -249,6 +254,31 @@ START_TEST(gradients_of_grouped_bottlenecks_agree_with_finite_differences)
 }
 END_TEST
 
+START_TEST(gradients_of_deformable_bottlenecks_agree_with_finite_differences)
+{
+    struct ld_model model = tiny_model();
+
+    model.depth = 50;
+    model.dcn = LD_DCN_V1;
+    model.dcn_from = 3;
+    check_gradients(model);
+}
+END_TEST
+
+START_TEST(gradients_of_grouped_modulated_ones_agree_with_finite_differences)
+{
+    struct ld_model model = tiny_model();
+
+    model.depth = 50;
+    model.groups = 8;
+    model.base_width = 16;
+    model.dcn = LD_DCN_V2;
+    model.dcn_from = 4;
+    model.norm_eval = false;
+    check_gradients(model);
+}
+END_TEST
+
 START_TEST(a_second_pass_gives_the_same_bits_and_adds_to_the_gradients)
 {
     struct problem p;
@@ -310,6 +340,10 @@ Suite *suite(void)
         c, gradients_of_a_head_with_qualities_agree_with_finite_differences);
     tcase_add_test(
         c, gradients_of_grouped_bottlenecks_agree_with_finite_differences);
+    tcase_add_test(
+        c, gradients_of_deformable_bottlenecks_agree_with_finite_differences);
+    tcase_add_test(
+        c, gradients_of_grouped_modulated_ones_agree_with_finite_differences);
     tcase_add_test(c,
                    a_second_pass_gives_the_same_bits_and_adds_to_the_gradients);
     tcase_add_test(c, frozen_parameters_and_stored_statistics_never_move);
