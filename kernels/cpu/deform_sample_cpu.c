@@ -132,14 +132,15 @@ static struct lanes lanes_of(const struct ld_deform *d,
     return l;
 }
 
-/* n_quads and whole are constants where this matters: the loops over quads are
- * then unrolled and the masks left out. */
+/* `whole` is the plane's quads if all its channels are of the piece, else 0: a
+ * constant, so that the loops over quads are unrolled and the masks left out.
+ */
 static inline void gather(const struct ld_deform *d, float *columns, size_t row,
                           const float *plane, const struct ld_sample *samples,
-                          size_t n_pixels, const struct lanes *l, int n_quads,
-                          bool whole)
+                          size_t n_pixels, const struct lanes *l, int whole)
 {
     int taps = d->taps, more = d->desc.deform_groups * taps;
+    int n_quads = whole ? whole : l->n_quads;
 
     for (size_t p = 0; p < n_pixels; p++)
         for (int k = 0; k < taps; k++) {
@@ -167,11 +168,11 @@ void ld_deform_gather(const struct ld_deform *d, const struct ld_piece *piece,
     struct lanes l = lanes_of(d, piece);
 
     if (l.whole && l.n_quads == 4)
-        gather(d, columns, row, plane, samples, n_pixels, &l, 4, true);
+        gather(d, columns, row, plane, samples, n_pixels, &l, 4);
     else if (l.whole && l.n_quads == 2)
-        gather(d, columns, row, plane, samples, n_pixels, &l, 2, true);
+        gather(d, columns, row, plane, samples, n_pixels, &l, 2);
     else
-        gather(d, columns, row, plane, samples, n_pixels, &l, l.n_quads, false);
+        gather(d, columns, row, plane, samples, n_pixels, &l, 0);
 }
 
 /* One sample: its column, its products, and what it adds to dplane. */
