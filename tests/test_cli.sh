@@ -74,6 +74,30 @@ runs "a student is distilled by a resident teacher" "$distill" train tiny.yaml -
 sed 's/, "steps_per_s.*//' student/log.jsonl >a.txt
 sed 's/, "steps_per_s.*//' resident/log.jsonl >b.txt
 same "both see the same losses at every step" a.txt b.txt
+for imitation in finegrained gi_teacher; do
+    im="--set loss.im=2 --set loss.imitation=$imitation --set train.epochs=1"
+    # shellcheck disable=SC2086
+    {
+        runs "features are cached, $imitation" "$cache" precompute tiny.yaml --teacher teacher/latest.h5 \
+            --out "features-$imitation" $im
+        runs "and imitated" "$distill" train tiny.yaml --cache "features-$imitation" --out "im-cache-$imitation" $im
+        runs "and a resident teacher's" "$distill" train tiny.yaml --out "im-resident-$imitation" $im \
+            --set teacher.source=resident --set teacher.checkpoint=teacher/latest.h5
+    }
+    sed 's/, "steps_per_s.*//' "im-cache-$imitation/log.jsonl" >a.txt
+    sed 's/, "steps_per_s.*//' "im-resident-$imitation/log.jsonl" >b.txt
+    same "with the same losses at every step" a.txt b.txt
+    grep -q '"loss_im": [1-9.]*[1-9]' a.txt
+    ok "of which imitation is one" $?
+done
+runs "gibox is imitated by a resident teacher" "$distill" train tiny.yaml --out gibox --set train.epochs=1 \
+    --set loss.im=2 --set loss.imitation=gibox --set teacher.source=resident \
+    --set teacher.checkpoint=teacher/latest.h5
+runs "a run without imitation takes a cache with features" "$distill" train tiny.yaml \
+    --cache features-finegrained --out no-im --set train.epochs=1
+sed 's/, "steps_per_s.*//' no-im/log.jsonl | head -n 4 >a.txt
+sed 's/, "steps_per_s.*//' student/log.jsonl | head -n 4 >b.txt
+same "and sees none of them" a.txt b.txt
 runs "a run starts from another's weights" "$distill" train tiny.yaml --out started \
     --set model.init=teacher/latest.h5 --set train.lr=0 --set train.epochs=1 --set model.norm_eval=true
 "$distill" eval teacher/latest.h5 --json a.json --set test.score=0 >out.txt 2>&1
@@ -254,6 +278,19 @@ refuses "a check of the same" "teacher_sha256" "$distill" check tiny.yaml --cach
     --set teacher.checkpoint=other/latest.h5
 refuses "a cache of another size of view" "long_edge" train_with --cache shards --set view.long_edge=96
 refuses "a cache by other region rules" "vlr" train_with --cache shards --set assign.vlr_mode=diou
+refuses "a cache without features for imitation" "imitation is none, expected finegrained" \
+    train_with --cache shards --set loss.im=2
+refuses "a cache of another imitation" "imitation is finegrained, expected main" \
+    train_with --cache features-finegrained --set loss.im=2 --set loss.imitation=main
+refuses "gibox from a cache" "gi_teacher, or teacher.source resident" \
+    train_with --cache features-finegrained --set loss.im=2 --set loss.imitation=gibox
+refuses "gibox in precompute" "no cache can hold" "$cache" precompute tiny.yaml \
+    --teacher teacher/latest.h5 --out bad-shards --set loss.im=2 --set loss.imitation=gibox
+refuses "features of another number of channels" "fpn_channels is 32, the student's is 16" \
+    train_with --set loss.im=2 --set model.fpn_channels=16 \
+    --set teacher.source=resident --set teacher.checkpoint=teacher/latest.h5
+refuses "and in precompute" "fpn_channels is 32, the student's is 16" "$cache" precompute tiny.yaml \
+    --teacher teacher/latest.h5 --out bad-shards --set loss.im=2 --set model.fpn_channels=16
 refuses "a cache that is not there" "none" train_with --cache none
 refuses "shards of another teacher in the folder" "teacher_sha256" "$cache" precompute tiny.yaml \
     --teacher other/latest.h5 --out shards

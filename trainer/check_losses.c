@@ -49,6 +49,21 @@ static void print_plain(const struct ld_loss_rules *r)
                               "4 x sum of scores", "score"});
 }
 
+static void print_imitation(const struct ld_loss_rules *r)
+{
+    static const char *const over[] = {
+        [LD_IMITATE_FINEGRAINED] = "near an object's best",
+        [LD_IMITATE_FITNET] = "centres inside boxes",
+        [LD_IMITATE_DECOUPLE] = "inside; rest twice",
+        [LD_IMITATE_GIBOX] = "10 a level and batch",
+        [LD_IMITATE_MAIN] = "main region",
+        [LD_IMITATE_GI_TEACHER] = "10 a level and image",
+    };
+
+    print_line(&(struct line){"loss_im", (double)r->im, 0, over[r->imitation],
+                              "places x channels", "1"});
+}
+
 static void print_distilling(const struct ld_config *config)
 {
     const struct ld_loss_rules *r = &config->loss;
@@ -66,6 +81,8 @@ static void print_distilling(const struct ld_config *config)
         print_line(&(struct line){"loss_kd_vlr", (double)r->vlr_kd,
                                   (double)r->kd_T, "VLR",
                                   "locations of the level", "1"});
+    if (r->im > 0)
+        print_imitation(r);
 }
 
 static void warn(const char *text)

@@ -30,7 +30,7 @@ static void add_image(struct ld_check_regions *sum,
     struct ld_grid grid =
         ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W);
 
-    for (int region = 0; region < LD_N_REGIONS; region++) {
+    for (int region = 0; region < LD_REGION_IMITATED; region++) {
         int32_t n = 0;
 
         for (int i = 0; i < a->n_rows; i++)
@@ -40,6 +40,12 @@ static void add_image(struct ld_check_regions *sum,
             }
         ld_buf_put(&sum->per_image[region], &n, sizeof(n));
     }
+    for (int i = 0; i < image->region.n; i++)
+        sum->count[LD_REGION_IMITATED]
+                  [ld_grid_level(&grid, image->region.location[i])]++;
+    ld_buf_put(&sum->per_image[LD_REGION_IMITATED], &image->region.n,
+               sizeof(image->region.n));
+    sum->n_imitated += image->region.n;
     sum->n_images++;
 }
 
@@ -73,7 +79,7 @@ static int by_size(const void *a, const void *b)
 
 static void print_region(struct ld_check_regions *sum, int region)
 {
-    static const char *const names[] = {"main", "VLR", "either"};
+    static const char *const names[] = {"main", "VLR", "either", "imitated"};
     int32_t *sizes = (int32_t *)(void *)sum->per_image[region].data;
     size_t n = (size_t)sum->n_images;
     double all = 0;
@@ -97,7 +103,8 @@ void ld_check_regions_print(struct ld_check_regions *sum)
            "      all   median     most\n",
            (long long)sum->n_images);
     for (int region = 0; region < LD_N_REGIONS; region++)
-        print_region(sum, region);
+        if (region != LD_REGION_IMITATED || sum->n_imitated)
+            print_region(sum, region);
     printf("          %lld boxes, %.2f %% of them without a main location\n",
            (long long)sum->n_boxes,
            sum->n_boxes ? 100.0 * (double)sum->n_missed / (double)sum->n_boxes

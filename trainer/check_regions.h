@@ -5,13 +5,20 @@
 #include "kernels/base/mem.h"
 #include "trainer/loader.h"
 
-/* Regions as they are counted: main and VLR overlap. */
-enum { LD_REGION_MAIN, LD_REGION_VLR, LD_REGION_EITHER, LD_N_REGIONS };
+/* Regions as they are counted: main and VLR overlap, imitation both. */
+enum {
+    LD_REGION_MAIN,
+    LD_REGION_VLR,
+    LD_REGION_EITHER,
+    LD_REGION_IMITATED, /* empty unless boxes or a cache tell it */
+    LD_N_REGIONS,
+};
 
 struct ld_check_regions {
     int64_t count[LD_N_REGIONS][LD_MAX_LEVELS];
     struct ld_buf per_image[LD_N_REGIONS]; /* int32_t of each image */
     int64_t n_images, n_boxes;
+    int64_t n_imitated;
     int64_t n_missed; /* boxes that no location answers for */
 };
 
