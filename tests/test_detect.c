@@ -316,7 +316,7 @@ END_TEST
 
 START_TEST(a_score_is_the_product_with_its_quality)
 {
-    float quality[85] = {0};
+    float quality[86] = {0}; /* of the five levels */
     struct scene s;
     struct ld_detect_rules rules = RULES;
     struct ld_detections got;
