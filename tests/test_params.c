@@ -395,6 +395,12 @@ START_TEST(a_model_that_cannot_be_built_is_refused_by_field)
     m.depth = 50;
     m.dcn_from = 5;
     refused(m, "teacher.model.dcn_from: 5, expected 1 to 4");
+    m = tiny_model();
+    m.backbone = LD_RES2NET;
+    refused(m, "teacher.model.depth: 18, expected 50 or 101 with backbone");
+    m.depth = 101;
+    m.groups = 32;
+    refused(m, "teacher.model.groups: 32, expected 1 with backbone res2net");
 }
 END_TEST
 

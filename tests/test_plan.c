@@ -61,6 +61,10 @@ START_TEST(buffers_that_live_at_one_time_never_overlap)
             plan_model(model, LD_NET_TRAIN);
         }
     }
+    model.backbone = LD_RES2NET;
+    model.base_width = 26;
+    plan_model(model, LD_NET_INFER);
+    plan_model(model, LD_NET_TRAIN);
 }
 END_TEST
 
