@@ -14,8 +14,9 @@ static bool ends_in(const char *text, const char *ending)
 }
 
 /* As a training might leave it: norms that scale and shift, classes that are
- * told apart, offsets of a pixel or two, which follow the input gently: where
- * they follow it steeply, thirteen layers make pixels of a rounding. */
+ * told apart, offsets of a pixel or two. Blocks add little to their input, or
+ * values and offsets grow until a chain of deformable layers makes pixels of a
+ * rounding. */
 static void stir(struct ld_tensor *t, struct ld_rng *rng)
 {
     size_t count = ld_tensor_count(t);
@@ -31,6 +32,8 @@ static void stir(struct ld_tensor *t, struct ld_rng *rng)
             t->data[i] = 0.001F * (u - 0.5F);
         else if (ends_in(t->name, "conv_offset.bias"))
             t->data[i] = 3 * (u - 0.5F);
+        else if (ends_in(t->name, "bn3.weight"))
+            t->data[i] = 0.2F * (0.5F + u);
         else if (ends_in(t->name, "mean") || ends_in(t->name, "bias"))
             t->data[i] += 0.4F * (u - 0.5F);
         else if (ends_in(t->name, "var") || ends_in(t->name, "scale") ||
