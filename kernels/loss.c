@@ -1,12 +1,22 @@
 #include "kernels/loss.h"
 
+bool ld_head_has_centerness(enum ld_head head)
+{
+    return head == LD_HEAD_ATSS || head == LD_HEAD_FCOS;
+}
+
 const char *ld_term_name(enum ld_term term)
 {
     static const char *const name[LD_N_TERMS] = {
-        [LD_TERM_QFL] = "loss_cls",       [LD_TERM_BOX] = "loss_bbox",
-        [LD_TERM_DFL] = "loss_dfl",       [LD_TERM_LD] = "loss_ld",
-        [LD_TERM_VLR] = "loss_ld_vlr",    [LD_TERM_KD] = "loss_kd",
-        [LD_TERM_VLR_KD] = "loss_kd_vlr", [LD_TERM_IM] = "loss_im",
+        [LD_TERM_QFL] = "loss_cls",
+        [LD_TERM_BOX] = "loss_bbox",
+        [LD_TERM_DFL] = "loss_dfl",
+        [LD_TERM_LD] = "loss_ld",
+        [LD_TERM_VLR] = "loss_ld_vlr",
+        [LD_TERM_KD] = "loss_kd",
+        [LD_TERM_VLR_KD] = "loss_kd_vlr",
+        [LD_TERM_IM] = "loss_im",
+        [LD_TERM_CENTERNESS] = "loss_centerness",
     };
 
     return name[term];

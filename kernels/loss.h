@@ -4,7 +4,10 @@
  *
  * Sources: Li et al. 2020 (QFL, DFL), Li et al. 2021 (GFL V2: QFL of a
  * product of probabilities), Rezatofighi et al. 2019 (GIoU), Zheng et
- * al. 2022 (LD, VLR LD); normalisation as the authors' code does it. */
+ * al. 2022 (LD, VLR LD); normalisation as the authors' code does it.
+ *
+ * Heads of ATSS and FCOS (Tian et al. 2019) have the focal loss (Lin et al.
+ * 2017) in place of QFL, and a centerness, which weighs the box loss. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,6 +20,7 @@
  * reads: a positive (main region), a location of the VLR, or both. Rows stand
  * by rising `index`. */
 struct ld_loss_batch {
+    enum ld_head head; /* the student's: says which losses these are */
     int N, A, B;
     int K; /* class logits a row: the classes, and a background if the model has
               one: to the losses a class that is nowhere */
@@ -24,13 +28,15 @@ struct ld_loss_batch {
     const float *class_logits; /* (N, A, K) the student's */
     const float *box_logits;   /* (N, A, 4, B) */
     const float *quality;      /* (N, A) logits; scores are sigmoid(class)
-                                  sigmoid(quality). NULL: GFL V1 */
+                                  sigmoid(quality); of heads that have one
+                                  centerness. NULL: GFL V1 */
     const uint8_t *valid;      /* (N, A) 0: outside the image's own canvas */
     int n_rows;
     const int32_t *index;     /* (n_rows) image * A + location */
     const int32_t *label;     /* (n_rows) class of a positive, else -1 */
     const struct ld_box *box; /* (n_rows) pixels; of a positive */
-    const float *vlr;         /* (n_rows) VLR value, 0 outside the VLR */
+    const float *vlr;         /* (n_rows) VLR value, 0 outside the VLR; of FCOS
+                                 1, and the student's best score weighs the row */
     const float *teacher_box; /* (n_rows, 4, B) or NULL: no teacher */
     const float
         *teacher_class; /* (n_rows, teacher_K) or NULL; rows of positives
@@ -38,7 +44,8 @@ struct ld_loss_batch {
                          */
     int teacher_K;      /* KD is over the first teacher_K <= K class logits */
     /* Of all images of all ranks, divided by the number of ranks: */
-    double n_positive; /* sum over images of max(positives, 1); at least 1 */
+    double n_positive; /* sum over images of max(positives, 1), of FCOS of
+                          the positives; at least 1 */
     double weight_sum; /* of loss_weights' sums, plus 1e-6; set between the
                           two calls */
 };
@@ -52,6 +59,7 @@ enum ld_term {
     LD_TERM_KD,
     LD_TERM_VLR_KD,
     LD_TERM_IM,
+    LD_TERM_CENTERNESS,
     LD_N_TERMS,
 };
 
@@ -60,6 +68,9 @@ enum ld_term {
 struct ld_loss_terms {
     double value[LD_N_TERMS][LD_MAX_LEVELS];
 };
+
+/* Whether its quality rows are centerness, of the focal loss's heads. */
+bool ld_head_has_centerness(enum ld_head head);
 
 const char *ld_term_name(enum ld_term term); /* "loss_cls", "loss_ld", .. */
 double ld_loss_total(const struct ld_loss_terms *terms);

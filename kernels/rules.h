@@ -16,6 +16,8 @@ enum ld_dcn { LD_DCN_NONE, LD_DCN_V1, LD_DCN_V2 };
 enum ld_head {
     LD_HEAD_GFL,
     LD_HEAD_GFLV2, /* scores times a quality read off the box distributions */
+    LD_HEAD_ATSS,  /* these two: focal loss, scores times centerness */
+    LD_HEAD_FCOS,
 };
 
 /* A GFL detector: backbone, FPN, head. */
@@ -72,7 +74,9 @@ enum ld_imitation {
 };
 
 struct ld_loss_rules {
-    float qfl, box, dfl; /* loss weights: 1, 2, 0.25 */
+    float qfl, box, dfl; /* loss weights: 1, 2, 0.25; qfl also of the focal
+                            loss of the heads that have one */
+    float centerness;    /* 1, of the heads that have one */
     float ld, ld_T;      /* 0.25, 10 */
     float vlr, vlr_T;    /* 0.25, 10 */
     float kd, kd_T;      /* 10, 2 */

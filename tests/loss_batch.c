@@ -1,7 +1,9 @@
 #include "tests/loss_batch.h"
 
+#include <math.h>
 #include <string.h>
 
+#include "kernels/base/rng.h"
 #include "kernels/cpu/loss_cpu.h"
 #include "kernels/net/assign.h"
 #include "tests/suite.h"
@@ -101,4 +103,62 @@ void loss_batch_run(struct loss_batch *t, const struct ld_loss_rules *rules)
     t->b.weight_sum = ld_cpu_loss_weights(NULL, t->weight, &t->b) + 1e-6;
     ld_cpu_loss_run(NULL, &t->terms, t->dz, t->dr, t->du, t->weight, &t->b,
                     rules);
+}
+
+void loss_batch_random(struct loss_batch *t, uint64_t seed)
+{
+    const struct ld_box boxes[] = {{3, 5, 41, 47}, {20.5F, 30, 61, 55}};
+    const int64_t labels[] = {2, 0};
+    struct ld_grid canvas = ld_grid_of_canvas(64, 96);
+    struct ld_grid small = ld_grid_of_canvas(64, 64);
+    struct ld_rng rng = ld_rng_seed(seed, 0);
+    size_t places;
+
+    loss_batch_start(t, canvas, 2, 3, 17);
+    places = 2 * (size_t)t->b.A;
+    for (size_t i = 0; i < places * 3; i++) {
+        t->z[i] = 2 * ld_rng_normal(&rng) - 1;
+        t->teacher_z[i] = 2 * ld_rng_normal(&rng) - 1;
+    }
+    for (size_t i = 0; i < places * 68; i++) {
+        t->r[i] = 2 * ld_rng_normal(&rng);
+        t->teacher_r[i] = 2 * ld_rng_normal(&rng);
+    }
+    loss_batch_image(t, 0, &canvas, boxes, labels, 2);
+    loss_batch_image(t, 1, &small, boxes, labels, 1);
+    t->b.weight_sum = ld_cpu_loss_weights(NULL, t->weight, &t->b) + 1e-6;
+}
+
+static double term_at(struct loss_batch *t, const struct ld_loss_rules *rules,
+                      float *x, float value)
+{
+    float kept = *x;
+
+    *x = value;
+    ld_cpu_loss_run(NULL, &t->terms, t->dz, t->dr, t->du, t->weight, &t->b,
+                    rules);
+    *x = kept;
+    return ld_loss_total(&t->terms);
+}
+
+void loss_batch_slopes(struct loss_batch *t, const struct ld_loss_rules *rules,
+                       float *x, const float *g, size_t width, int step)
+{
+    const float h = 0x1p-6F;
+    double largest = 0;
+
+    for (size_t i = 0; i < (size_t)t->b.N * (size_t)t->b.A * width; i++)
+        largest = fmax(largest, fabs((double)g[i]));
+    for (int row = 0; row < t->b.n_rows; row++) {
+        for (size_t k = (size_t)(row % step); k < width; k += (size_t)step) {
+            size_t i = (size_t)t->index[row] * width + k;
+            double up = term_at(t, rules, x + i, x[i] + h);
+            double down = term_at(t, rules, x + i, x[i] - h);
+
+            ck_assert_msg(fabs((up - down) / (2 * (double)h) - (double)g[i]) <=
+                              1e-3 * largest,
+                          "row %d, logit %zu: slope %g, gradient %g", row, k,
+                          (up - down) / (2 * (double)h), (double)g[i]);
+        }
+    }
 }

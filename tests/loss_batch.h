@@ -32,8 +32,19 @@ void loss_batch_image(struct loss_batch *t, int image,
                       const struct ld_grid *own, const struct ld_box *boxes,
                       const int64_t *labels, int n_boxes);
 
+/* Two images, the second on a smaller canvas, random logits and boxes; 3
+ * classes, 17 bins, weights. */
+void loss_batch_random(struct loss_batch *t, uint64_t seed);
+
 /* Weights, terms and gradients. */
 void loss_batch_run(struct loss_batch *t, const struct ld_loss_rules *rules);
+
+/* Compares every `step`-th of the numbers x, of the `width` of each row:
+ * (f(x + h) - f(x - h)) / 2h against the gradient g made before. h leaves an
+ * error of h^2 times the third derivative and of a float32 term's rounding over
+ * h: both below 1e-3 of the largest. */
+void loss_batch_slopes(struct loss_batch *t, const struct ld_loss_rules *rules,
+                       float *x, const float *g, size_t width, int step);
 
 /* Room from the batch's arena. */
 void *loss_batch_new(struct loss_batch *t, size_t count, size_t size);

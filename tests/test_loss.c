@@ -12,75 +12,12 @@
 
 /* ---- finite differences ---- */
 
-/* Two images, the second on a smaller canvas, random logits and boxes. */
-static void random_batch(struct loss_batch *t, uint64_t seed)
-{
-    const struct ld_box boxes[] = {{3, 5, 41, 47}, {20.5F, 30, 61, 55}};
-    const int64_t labels[] = {2, 0};
-    struct ld_grid canvas = ld_grid_of_canvas(64, 96);
-    struct ld_grid small = ld_grid_of_canvas(64, 64);
-    struct ld_rng rng = ld_rng_seed(seed, 0);
-    size_t places;
-
-    loss_batch_start(t, canvas, 2, 3, 17);
-    places = 2 * (size_t)t->b.A;
-    for (size_t i = 0; i < places * 3; i++) {
-        t->z[i] = 2 * ld_rng_normal(&rng) - 1;
-        t->teacher_z[i] = 2 * ld_rng_normal(&rng) - 1;
-    }
-    for (size_t i = 0; i < places * 68; i++) {
-        t->r[i] = 2 * ld_rng_normal(&rng);
-        t->teacher_r[i] = 2 * ld_rng_normal(&rng);
-    }
-    loss_batch_image(t, 0, &canvas, boxes, labels, 2);
-    loss_batch_image(t, 1, &small, boxes, labels, 1);
-    t->b.weight_sum = ld_cpu_loss_weights(NULL, t->weight, &t->b) + 1e-6;
-}
-
-static double term_at(struct loss_batch *t, const struct ld_loss_rules *rules,
-                      float *x, float value)
-{
-    float kept = *x;
-
-    *x = value;
-    ld_cpu_loss_run(NULL, &t->terms, t->dz, t->dr, t->du, t->weight, &t->b,
-                    rules);
-    *x = kept;
-    return ld_loss_total(&t->terms);
-}
-
-/* Every `step`-th logit of the rows: (f(x + h) - f(x - h)) / 2h against the
- * gradient g made before. h leaves an error of h^2 times the third derivative
- * and of a float32 term's rounding over h: both below 1e-3 of the largest. */
-static void compare_slopes(struct loss_batch *t,
-                           const struct ld_loss_rules *rules, float *x,
-                           const float *g, size_t width, int step)
-{
-    const float h = 0x1p-6F;
-    double largest = 0;
-
-    for (size_t i = 0; i < (size_t)t->b.N * (size_t)t->b.A * width; i++)
-        largest = fmax(largest, fabs((double)g[i]));
-    for (int row = 0; row < t->b.n_rows; row++) {
-        for (size_t k = (size_t)(row % step); k < width; k += (size_t)step) {
-            size_t i = (size_t)t->index[row] * width + k;
-            double up = term_at(t, rules, x + i, x[i] + h);
-            double down = term_at(t, rules, x + i, x[i] - h);
-
-            ck_assert_msg(fabs((up - down) / (2 * (double)h) - (double)g[i]) <=
-                              1e-3 * largest,
-                          "row %d, logit %zu: slope %g, gradient %g", row, k,
-                          (up - down) / (2 * (double)h), (double)g[i]);
-        }
-    }
-}
-
 /* GFL V2's: qualities of any size. */
 static void random_joint_batch(struct loss_batch *t, uint64_t seed)
 {
     struct ld_rng rng = ld_rng_seed(seed, 1);
 
-    random_batch(t, seed);
+    loss_batch_random(t, seed);
     for (size_t i = 0; i < 2 * (size_t)t->b.A; i++)
         t->u[i] = 2 * ld_rng_normal(&rng);
     t->b.quality = t->u;
@@ -103,8 +40,8 @@ START_TEST(gradients_of_the_joint_loss_are_slopes)
     du = loss_batch_new(&t, places, sizeof(float));
     memcpy(dz, t.dz, places * 3 * sizeof(float));
     memcpy(du, t.du, places * sizeof(float));
-    compare_slopes(&t, &rules, t.z, dz, 3, 1);
-    compare_slopes(&t, &rules, t.u, du, 1, 1);
+    loss_batch_slopes(&t, &rules, t.z, dz, 3, 1);
+    loss_batch_slopes(&t, &rules, t.u, du, 1, 1);
     ld_arena_free(&t.arena);
 }
 END_TEST
@@ -136,13 +73,13 @@ static void compare_term_slopes(const struct ld_loss_rules *rules, bool box)
     float *g;
 
     ld_parallel_set_threads(1); /* thousands of short runs */
-    random_batch(&t, 11);
+    loss_batch_random(&t, 11);
     width = box ? 68 : 3;
     ld_cpu_loss_run(NULL, &t.terms, t.dz, t.dr, t.du, t.weight, &t.b, rules);
     ck_assert_double_gt(ld_loss_total(&t.terms), 0);
     g = loss_batch_new(&t, 2 * (size_t)t.b.A * width, sizeof(float));
     memcpy(g, box ? t.dr : t.dz, 2 * (size_t)t.b.A * width * sizeof(float));
-    compare_slopes(&t, rules, box ? t.r : t.z, g, width, box ? 9 : 1);
+    loss_batch_slopes(&t, rules, box ? t.r : t.z, g, width, box ? 9 : 1);
     ld_arena_free(&t.arena);
 }
 
@@ -202,7 +139,7 @@ static void compare_threads(void make(struct loss_batch *, uint64_t))
 
 START_TEST(the_number_of_threads_changes_no_bit)
 {
-    compare_threads(random_batch);
+    compare_threads(loss_batch_random);
     compare_threads(random_joint_batch);
 }
 END_TEST
@@ -235,8 +172,8 @@ START_TEST(a_location_outside_its_image_counts_for_nothing)
 {
     struct loss_batch with, without;
 
-    random_batch(&with, 5);
-    random_batch(&without, 5);
+    loss_batch_random(&with, 5);
+    loss_batch_random(&without, 5);
     for (int row = 3; row < with.b.n_rows; row += 7)
         with.valid[with.index[row]] = without.valid[without.index[row]] = 0;
     for (int a = 0; a < 2 * with.b.A; a++) {
@@ -258,7 +195,7 @@ START_TEST(a_batch_without_rows_has_only_the_class_loss)
 {
     struct loss_batch t;
 
-    random_batch(&t, 5);
+    loss_batch_random(&t, 5);
     t.b.n_rows = 0;
     t.b.n_positive = 2;
     loss_batch_run(&t, &reference_rules);
@@ -273,7 +210,7 @@ START_TEST(without_a_teacher_the_distillation_terms_are_0)
 {
     struct loss_batch t;
 
-    random_batch(&t, 5);
+    loss_batch_random(&t, 5);
     t.b.teacher_box = t.b.teacher_class = NULL;
     loss_batch_run(&t, &reference_rules);
     for (int term = LD_TERM_LD; term < LD_N_TERMS; term++)
@@ -291,7 +228,7 @@ static void terms_under(double *ld, double *vlr, enum ld_ld_norm norm,
 
     rules.ld_norm = norm;
     rules.norm_images = 3;
-    random_batch(&t, 5);
+    loss_batch_random(&t, 5);
     loss_batch_run(&t, &rules);
     *ld = ld_loss_term(&t.terms, LD_TERM_LD);
     *vlr = ld_loss_term(&t.terms, LD_TERM_VLR);
@@ -320,7 +257,7 @@ START_TEST(a_nan_logit_of_a_positive_makes_its_terms_nan)
     struct loss_batch t;
     int row = 0;
 
-    random_batch(&t, 5);
+    loss_batch_random(&t, 5);
     while (t.label[row] < 0)
         row++;
     t.r[(size_t)t.index[row] * 68 + 30] = NAN;
@@ -340,7 +277,7 @@ START_TEST(a_nan_logit_anywhere_makes_the_class_loss_nan)
 {
     struct loss_batch t;
 
-    random_batch(&t, 5);
+    loss_batch_random(&t, 5);
     t.z[1] = NAN;
     loss_batch_run(&t, &reference_rules);
     ck_assert(isnan(ld_loss_term(&t.terms, LD_TERM_QFL)));

@@ -49,9 +49,29 @@ static float largest_sigmoid(const float *logits, int K)
     return sigmoid(top);
 }
 
+static double wanted_centerness(const struct ld_loss_batch *batch, int i)
+{
+    struct ld_box b = batch->box[i];
+    float x, y;
+
+    ld_grid_centre(&batch->grid, batch->index[i] % batch->A, &x, &y);
+    return ld_cpu_centerness(
+        (const double[4]){(double)x - b.x0, (double)y - b.y0, (double)b.x1 - x,
+                          (double)b.y1 - y});
+}
+
+/* Rows that the student's best score weighs. */
+static bool is_scored(const struct ld_loss_batch *batch, int i)
+{
+    return batch->label[i] >= 0 ||
+           (batch->head == LD_HEAD_FCOS && batch->vlr[i] > 0);
+}
+
 double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
                            const struct ld_loss_batch *batch)
 {
+    bool centred = ld_head_has_centerness(batch->head);
+    bool joint = batch->quality && !centred;
     double sum = 0;
 
     (void)dev;
@@ -59,11 +79,16 @@ double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
         size_t at = (size_t)batch->index[i];
 
         weight[i] = 0;
-        if (batch->label[i] >= 0 && batch->valid[at])
+        if (!batch->valid[at])
+            continue;
+        if (is_scored(batch, i))
             weight[i] =
                 largest_sigmoid(batch->class_logits + at * batch->K, batch->K) *
-                (batch->quality ? sigmoid(batch->quality[at]) : 1);
-        sum += (double)weight[i];
+                (joint ? sigmoid(batch->quality[at]) : 1);
+        if (!centred)
+            sum += (double)weight[i];
+        else if (batch->label[i] >= 0)
+            sum += wanted_centerness(batch, i);
     }
     return sum;
 }
@@ -111,6 +136,23 @@ static void row_joint(struct loss_job *job, struct ld_loss_terms *out,
     *row->du += (float)((double)job->qfl * (g_u - background_u));
 }
 
+/* Focal loss, in the same way, and centerness. */
+static void row_focal(struct loss_job *job, struct ld_loss_terms *out,
+                      const struct loss_row *row, double centerness)
+{
+    int label = job->batch->label[row->i];
+    double factor = job->rules->centerness / job->batch->n_positive, g_u;
+    float g, background;
+    double gain = ld_cpu_focal(&g, row->z[label], true) -
+                  ld_cpu_focal(&background, row->z[label], false);
+
+    out->value[LD_TERM_QFL][row->level] += gain;
+    row->dz[label] = job->qfl * g;
+    out->value[LD_TERM_CENTERNESS][row->level] +=
+        factor * ld_cpu_bce(&g_u, *row->u, centerness);
+    *row->du = (float)(factor * g_u);
+}
+
 /* Wanted distance of a side, in strides, kept inside the last bin. */
 static float wanted(double distance, int B)
 {
@@ -120,7 +162,25 @@ static float wanted(double distance, int B)
     return y < 0 ? 0 : y > top ? top : y;
 }
 
-/* QFL, box loss and DFL of a positive. Everything is in strides here. */
+/* The class loss of a positive, whose box overlaps its target's by `iou`. */
+static void row_class(struct loss_job *job, struct ld_loss_terms *out,
+                      const struct loss_row *row, float iou)
+{
+    if (ld_head_has_centerness(job->batch->head))
+        row_focal(job, out, row, wanted_centerness(job->batch, row->i));
+    else
+        (row->u ? row_joint : row_quality)(job, out, row, iou);
+}
+
+/* What weighs the box of a positive. */
+static double box_weight(const struct loss_job *job, int i)
+{
+    return ld_head_has_centerness(job->batch->head)
+               ? wanted_centerness(job->batch, i)
+               : (double)job->weight[i];
+}
+
+/* Class loss, box loss and DFL of a positive. Everything is in strides here. */
 static void row_detect(struct loss_job *job, struct ld_loss_terms *out,
                        const struct loss_row *row)
 {
@@ -132,8 +192,7 @@ static void row_detect(struct loss_job *job, struct ld_loss_terms *out,
     const double target[4] = {b.x0 / stride, b.y0 / stride, b.x1 / stride,
                               b.y1 / stride};
     double centre[4], box[4], g[4];
-    float quality;
-    double w = (double)job->weight[row->i] / batch->weight_sum;
+    double w = box_weight(job, row->i) / batch->weight_sum;
     double c_dfl = job->rules->dfl * w / 4, c_box = job->rules->box * w;
     struct ld_cpu_side side[4];
 
@@ -143,8 +202,7 @@ static void row_detect(struct loss_job *job, struct ld_loss_terms *out,
         side[s] = ld_cpu_side_of(row->r + s * B, B);
         box[s] = centre[s] + sign[s] * side[s].distance;
     }
-    quality = ld_box_iou(rounded(box), rounded(target));
-    (row->u ? row_joint : row_quality)(job, out, row, quality);
+    row_class(job, out, row, ld_box_iou(rounded(box), rounded(target)));
     out->value[LD_TERM_BOX][row->level] +=
         c_box * box_loss(g, job->rules, box, target);
     for (int s = 0; s < 4; s++) {
@@ -209,7 +267,9 @@ static void row_run(struct loss_job *job, struct ld_loss_terms *out, int i)
     if (positive && batch->teacher_box && rules->ld > 0)
         row_sides(job, out, &row, LD_TERM_LD, job->ld * job->weight[i]);
     if (valuable && batch->teacher_box && rules->vlr > 0)
-        row_sides(job, out, &row, LD_TERM_VLR, job->vlr * batch->vlr[i]);
+        row_sides(job, out, &row, LD_TERM_VLR,
+                  job->vlr * batch->vlr[i] *
+                      (batch->head == LD_HEAD_FCOS ? job->weight[i] : 1));
     if (positive && batch->teacher_class && rules->kd > 0)
         row_classes(job, out, &row, LD_TERM_KD, rules->kd / job->n_main[level]);
     if (valuable && batch->teacher_class && rules->vlr_kd > 0)
@@ -219,13 +279,19 @@ static void row_run(struct loss_job *job, struct ld_loss_terms *out, int i)
 
 /* ---- a piece of the batch ---- */
 
-/* QFL of locations as if they were background, and its gradients. */
+/* Class loss of locations as if they were background, and its gradients. */
 static double background(struct loss_job *job, size_t begin, size_t end)
 {
     const struct ld_loss_batch *batch = job->batch;
     size_t K = (size_t)batch->K;
     double sum = 0;
 
+    if (ld_head_has_centerness(batch->head)) {
+        memset(job->d_quality + begin, 0, (end - begin) * sizeof(float));
+        return ld_cpu_focal_background(job->d_class + begin * K,
+                                       batch->class_logits + begin * K,
+                                       (end - begin) * K, job->qfl);
+    }
     if (!batch->quality)
         return ld_cpu_qfl_background(job->d_class + begin * K,
                                      batch->class_logits + begin * K,
@@ -246,7 +312,8 @@ static void no_gradient(struct loss_job *job, size_t begin, size_t end)
         memset(job->d_quality + begin, 0, (end - begin) * sizeof(float));
 }
 
-/* QFL as if every location were background; 0 gradient where it is invalid. */
+/* Class loss as if every location were background; 0 gradient where it is
+ * invalid. */
 static void piece_background(struct loss_job *job, struct ld_loss_terms *out,
                              size_t begin, size_t end)
 {

@@ -4,7 +4,8 @@
 
 #include "kernels/ops.h"
 
-/* As ops.h. A row that is not positive, or not valid, gets weight 0. */
+/* As ops.h. A row that is not positive (of FCOS: nor in the VLR), or not valid,
+ * gets weight 0. */
 double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
                            const struct ld_loss_batch *batch);
 
@@ -22,6 +23,9 @@ double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
  *   VLR  = vlr / 16 * norm * sum over VLR rows and sides v KL
  *   KD   = kd / (positives of the level) * sum over positives KL
  *   VLR_KD = vlr_kd / (VLR rows of the level) * sum over VLR rows KL
+ * Heads with a centerness have focal / QFL and the sum over positives of their
+ *   CENTERNESS = centerness / n_positive * sum over positives BCE
+ * and in BOX and DFL their wanted centerness for w; FCOS w v for v.
  * norm is 1 (LD_NORM_SUM), norm_images / N (LD_NORM_PER_IMAGE) or 1 / F
  * (LD_NORM_AVG_FACTOR): for VLR the same as for LD, so that their ratio is
  * that of the reference in all three. Without teacher_box LD and VLR are 0;

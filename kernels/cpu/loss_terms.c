@@ -287,6 +287,48 @@ double ld_cpu_qfl_background(float *g, const float *logits, size_t n,
     return sum;
 }
 
+/* ---- classes, focal ----
+ *
+ * Focal loss with gamma 2 is QFL of quality 0 times a factor; at the label's
+ * class, where p and 1 - p change places, of the negated logit. */
+
+static const float LABEL_SHARE = 0.25F; /* alpha */
+
+double ld_cpu_focal(float *g, float logit, bool is_label)
+{
+    double value = ld_cpu_qfl(g, is_label ? -logit : logit, 0);
+
+    *g *= is_label ? -LABEL_SHARE : 1 - LABEL_SHARE;
+    return value * (double)(is_label ? LABEL_SHARE : 1 - LABEL_SHARE);
+}
+
+double ld_cpu_focal_background(float *g, const float *logits, size_t n,
+                               float weight)
+{
+    return (double)(1 - LABEL_SHARE) *
+           ld_cpu_qfl_background(g, logits, n, (1 - LABEL_SHARE) * weight);
+}
+
+/* ---- centerness ---- */
+
+double ld_cpu_bce(double *g, float logit, double y)
+{
+    double z = logit, e = exp(-fabs(z));
+
+    *g = (z < 0 ? e : 1) / (1 + e) - y;
+    return (z < 0 ? 0 : z) - z * y + log1p(e);
+}
+
+static double balance(double a, double b)
+{
+    return a < b ? a / b : b / a;
+}
+
+double ld_cpu_centerness(const double side[4])
+{
+    return sqrt(balance(side[0], side[2]) * balance(side[1], side[3]));
+}
+
 /* ---- classes, of a product of probabilities ---- */
 
 /* -log(1 - p) of 0 <= p <= 1, given rest = 1 - p to full precision; at most

@@ -6,6 +6,7 @@
  * number a side or a box is double. A NaN logit makes its value NaN. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* What is needed again of the softmax over one side's bins. */
@@ -46,9 +47,21 @@ double ld_cpu_kl(float *g, const float *student, const float *teacher, int n,
  * y in [0, 1]; *g is its gradient: overwrites. */
 double ld_cpu_qfl(float *g, float logit, float y);
 
-/* The same of a probability p = sigmoid(logit) sigmoid(quality) (Li et al.
- * 2021, GFL V2), whose logs are clamped below at -100; *g and *g_quality are
- * its gradients: overwrites. */
+/* Sigmoid focal loss (Lin et al. 2017, gamma 2, alpha 0.25) of one logit, of
+ * the label's class or of another; *g is its gradient: overwrites. */
+double ld_cpu_focal(float *g, float logit, bool is_label);
+
+/* Binary cross entropy of sigmoid(logit) with y in [0, 1]; *g is its gradient:
+ * overwrites. */
+double ld_cpu_bce(double *g, float logit, double y);
+
+/* How central a place is in its box (Tian et al. 2019, eq. 3), 0 to 1, from
+ * its distances to the four sides, all positive. */
+double ld_cpu_centerness(const double side[4]);
+
+/* Quality focal loss of a probability p = sigmoid(logit) sigmoid(quality) (Li
+ * et al. 2021, GFL V2), whose logs are clamped below at -100; *g and *g_quality
+ * are its gradients: overwrites. */
 double ld_cpu_joint_qfl(double *g, double *g_quality, float logit,
                         float quality, float y);
 
@@ -61,3 +74,7 @@ double ld_cpu_joint_background(float *g, float *g_quality, const float *logits,
  * gradients: overwrites. */
 double ld_cpu_qfl_background(float *g, const float *logits, size_t n,
                              float weight);
+
+/* The same of the focal loss: no logit is the label's. */
+double ld_cpu_focal_background(float *g, const float *logits, size_t n,
+                               float weight);
