@@ -187,7 +187,7 @@ static int term_of(struct golden *g, int component)
 
     snprintf(path, sizeof(path), "params.components.%d", component);
     name = golden_string(g, path);
-    while (term < LD_N_TERMS - 1 && strcmp(names[term], name) != 0)
+    while (term < LD_TERM_IM && strcmp(names[term], name) != 0)
         term++;
     ck_assert_str_eq(names[term], name);
     return term;
