@@ -1,11 +1,9 @@
 #include "trainer/draw.h"
 
 #include <math.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 
-#include "trainer/page.h"
+#include "formats/page.h"
 
 /* Small pictures are enlarged until a label is a small part of them. */
 enum { SMALLEST_SIDE = 480, LARGEST_ZOOM = 8 };
@@ -50,41 +48,6 @@ static struct ld_colour ink_on(struct ld_colour plate)
     return (struct ld_colour){ink, ink, ink};
 }
 
-static cairo_surface_t *surface_of(const struct ld_image *image)
-{
-    cairo_surface_t *surface =
-        cairo_image_surface_create(CAIRO_FORMAT_RGB24, image->W, image->H);
-    unsigned char *pixels = cairo_image_surface_get_data(surface);
-    size_t stride = (size_t)cairo_image_surface_get_stride(surface);
-    const uint8_t *rgb = image->rgb;
-
-    if (!pixels)
-        return surface;
-    for (int y = 0; y < image->H; y++)
-        for (int x = 0; x < image->W; x++, rgb += 3) {
-            uint32_t pixel =
-                (uint32_t)rgb[0] << 16 | (uint32_t)rgb[1] << 8 | rgb[2];
-
-            memcpy(pixels + y * stride + 4 * (size_t)x, &pixel, 4);
-        }
-    cairo_surface_mark_dirty(surface);
-    return surface;
-}
-
-static void paint(struct picture *p, const struct ld_image *image)
-{
-    cairo_surface_t *surface = surface_of(image);
-    cairo_t *cr = p->page.cr;
-
-    cairo_save(cr);
-    cairo_scale(cr, p->zoom, p->zoom);
-    cairo_set_source_surface(cr, surface, 0, 0);
-    cairo_pattern_set_extend(cairo_get_source(cr), CAIRO_EXTEND_PAD);
-    cairo_paint(cr);
-    cairo_restore(cr);
-    cairo_surface_destroy(surface);
-}
-
 static void picture_start(struct picture *p, const struct ld_image *image)
 {
     int longest = image->H > image->W ? image->H : image->W;
@@ -96,7 +59,7 @@ static void picture_start(struct picture *p, const struct ld_image *image)
     p->line = fmax(2, longest * zoom / 400.0);
     p->font = fmax(12, longest * zoom / 50.0);
     ld_page_start_png(&p->page, image->H * zoom, image->W * zoom);
-    paint(p, image);
+    ld_page_image(&p->page, image, 0, 0, zoom, LD_PAGE_BLENDED);
 }
 
 /* The line lies inside the box, so that one at the border is seen whole. */
@@ -118,19 +81,10 @@ static void draw_box(struct picture *p, const struct ld_detection *item)
     cairo_stroke(p->page.cr);
 }
 
-/* White dashes on a black line: visible on any ground. */
 static void draw_truth(struct picture *p, struct ld_box box)
 {
-    double dash = 4 * p->line;
-
     box_path(p, box);
-    cairo_set_line_width(p->page.cr, p->line);
-    cairo_set_source_rgba(p->page.cr, 0, 0, 0, 0.6);
-    cairo_stroke_preserve(p->page.cr);
-    cairo_set_dash(p->page.cr, &dash, 1, 0);
-    cairo_set_source_rgb(p->page.cr, 1, 1, 1);
-    cairo_stroke(p->page.cr);
-    cairo_set_dash(p->page.cr, NULL, 0, 0);
+    ld_page_stroke_dashed(&p->page, p->line);
 }
 
 /* The plate stands on the box's upper edge, or hangs from it where there is no

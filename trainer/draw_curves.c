@@ -1,10 +1,8 @@
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
-#include <strings.h>
 
+#include "formats/page.h"
 #include "trainer/draw.h"
-#include "trainer/page.h"
 
 enum {
     PLOT_W = 900,
@@ -253,34 +251,17 @@ static int legend(struct ld_page *page, const struct ld_curve *curves,
     return rows;
 }
 
-static bool ends_in(const char *path, const char *ending)
-{
-    size_t len = strlen(path), n = strlen(ending);
-
-    return len > n && strcasecmp(path + len - n, ending) == 0;
-}
-
-static void start_white(struct ld_page *page, bool is_svg)
-{
-    if (is_svg)
-        ld_page_start_svg(page, PLOT_H, PLOT_W);
-    else
-        ld_page_start_png(page, PLOT_H, PLOT_W);
-    ld_page_set_colour(page, (struct ld_colour){1, 1, 1});
-    cairo_paint(page->cr);
-}
-
 bool ld_draw_curves(const char *path, const char *title, const char *x_label,
                     const char *y_label, const struct ld_curve *curves,
                     int n_curves, struct ld_err *err)
 {
     struct plot p = {.left = LEFT, .W = PLOT_W - LEFT - RIGHT};
-    bool is_svg = ends_in(path, ".svg"), ok;
+    bool ok;
 
-    if (!is_svg && !ends_in(path, ".png"))
-        return ld_fail(err, LD_ERR_USAGE,
-                       "%s: curves are drawn as .svg or .png", path);
-    start_white(&p.page, is_svg);
+    if (!ld_page_start(&p.page, path, PLOT_H, PLOT_W, err))
+        return false;
+    ld_page_set_colour(&p.page, (struct ld_colour){1, 1, 1});
+    cairo_paint(p.page.cr);
     p.top = TITLE_H + LEGEND_H * legend(&p.page, curves, n_curves, false) + 6;
     p.H = PLOT_H - BOTTOM - p.top;
     set_axes(&p, curves, n_curves);

@@ -1,6 +1,8 @@
-#include "trainer/page.h"
+#include "formats/page.h"
 
 #include <cairo-svg.h>
+#include <string.h>
+#include <strings.h>
 
 #include "formats/file.h"
 
@@ -30,6 +32,27 @@ void ld_page_start_svg(struct ld_page *page, int H, int W)
     *page = (struct ld_page){.svg.max = (size_t)1 << 30};
     page_start(page, cairo_svg_surface_create_for_stream(take_bytes, &page->svg,
                                                          W, H));
+}
+
+static bool ends_in(const char *path, const char *ending)
+{
+    size_t len = strlen(path), n = strlen(ending);
+
+    return len > n && strcasecmp(path + len - n, ending) == 0;
+}
+
+bool ld_page_start(struct ld_page *page, const char *path, int H, int W,
+                   struct ld_err *err)
+{
+    *page = (struct ld_page){0};
+    if (ends_in(path, ".svg"))
+        ld_page_start_svg(page, H, W);
+    else if (ends_in(path, ".png"))
+        ld_page_start_png(page, H, W);
+    else
+        return ld_fail(err, LD_ERR_USAGE,
+                       "%s: expected a name that ends in .svg or .png", path);
+    return true;
 }
 
 /* All bytes of the finished file, which is written only if there are all. */
@@ -95,4 +118,58 @@ double ld_page_text_width(struct ld_page *page, const char *text)
 
     cairo_text_extents(page->cr, text, &size);
     return size.x_advance;
+}
+
+static cairo_surface_t *surface_of(const struct ld_image *image)
+{
+    cairo_surface_t *surface =
+        cairo_image_surface_create(CAIRO_FORMAT_RGB24, image->W, image->H);
+    unsigned char *pixels = cairo_image_surface_get_data(surface);
+    size_t stride = (size_t)cairo_image_surface_get_stride(surface);
+    const uint8_t *rgb = image->rgb;
+
+    if (!pixels)
+        return surface;
+    for (int y = 0; y < image->H; y++)
+        for (int x = 0; x < image->W; x++, rgb += 3) {
+            uint32_t pixel =
+                (uint32_t)rgb[0] << 16 | (uint32_t)rgb[1] << 8 | rgb[2];
+
+            memcpy(pixels + y * stride + 4 * (size_t)x, &pixel, 4);
+        }
+    cairo_surface_mark_dirty(surface);
+    return surface;
+}
+
+void ld_page_image(struct ld_page *page, const struct ld_image *image, double x,
+                   double y, double zoom, enum ld_page_pixels pixels)
+{
+    cairo_surface_t *surface = surface_of(image);
+    cairo_t *cr = page->cr;
+
+    cairo_save(cr);
+    cairo_translate(cr, x, y);
+    cairo_scale(cr, zoom, zoom);
+    cairo_rectangle(cr, 0, 0, image->W, image->H);
+    cairo_set_source_surface(cr, surface, 0, 0);
+    cairo_pattern_set_extend(cairo_get_source(cr), CAIRO_EXTEND_PAD);
+    cairo_pattern_set_filter(cairo_get_source(cr), pixels == LD_PAGE_SQUARES
+                                                       ? CAIRO_FILTER_NEAREST
+                                                       : CAIRO_FILTER_GOOD);
+    cairo_fill(cr);
+    cairo_restore(cr);
+    cairo_surface_destroy(surface);
+}
+
+void ld_page_stroke_dashed(struct ld_page *page, double line)
+{
+    double dash = 4 * line;
+
+    cairo_set_line_width(page->cr, line);
+    cairo_set_source_rgba(page->cr, 0, 0, 0, 0.6);
+    cairo_stroke_preserve(page->cr);
+    cairo_set_dash(page->cr, &dash, 1, 0);
+    cairo_set_source_rgb(page->cr, 1, 1, 1);
+    cairo_stroke(page->cr);
+    cairo_set_dash(page->cr, NULL, 0, 0);
 }
