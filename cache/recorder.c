@@ -1,0 +1,195 @@
+#include "cache/recorder.h"
+
+#include <stdio.h>
+
+#include "formats/file.h"
+#include "kernels/backend.h"
+
+/* ---- opening ---- */
+
+static bool open_teacher(struct ld_recorder *r, const char *path,
+                         struct ld_err *err)
+{
+    struct ld_arena loading = {0};
+    struct ld_checkpoint checkpoint;
+    struct ld_model model;
+    char note[200];
+    bool ok = false;
+
+    if (!ld_setup_teacher(path, r->set, r->config, &checkpoint, &model,
+                          &loading, err) ||
+        !ld_file_sha256(path, r->teacher_sha256, err))
+        goto done;
+
+    r->dev = ld_device_open(r->config->device, r->config->threads, note, err);
+    if (!r->dev)
+        goto done;
+    ld_setup_model_text(&model, r->model_text);
+    fprintf(stderr, "ld-cache: %s\nld-cache: teacher: %s\n", note,
+            r->model_text);
+    if (checkpoint.note)
+        fprintf(stderr, "ld-cache: %s: %s\n", path, checkpoint.note);
+    r->teacher = ld_teacher_new(r->dev, &model, checkpoint.tensors,
+                                checkpoint.n_tensors, err);
+    ok = r->teacher != NULL || ld_fail_in(err, path);
+    if (ok && r->config->loss.im > 0)
+        ld_teacher_keep_features(r->teacher);
+
+done:
+    ld_arena_free(&loading);
+    return ok;
+}
+
+bool ld_recorder_open(struct ld_recorder *r, const struct ld_config *config,
+                      const char *teacher, struct ld_err *err)
+{
+    *r = (struct ld_recorder){.config = config, .scratch.max = (size_t)1 << 30};
+    if (!ld_views_check(&config->views, true, err) ||
+        !ld_setup_cacheable(config, err))
+        return false;
+    r->set = ld_setup_dataset(config, LD_SPLIT_TRAIN, err);
+    if (!r->set || !open_teacher(r, teacher, err))
+        return false;
+
+    r->facts = ld_setup_facts(config, r->set, &r->texts);
+    r->facts.teacher_sha256 = r->teacher_sha256;
+    r->facts.teacher_model = r->model_text;
+    r->facts.n_logits = ld_model_class_logits(ld_teacher_model(r->teacher));
+    return true;
+}
+
+void ld_recorder_close(struct ld_recorder *r)
+{
+    ld_teacher_free(r->teacher);
+    if (r->dev)
+        r->dev->ops->close(r->dev);
+    ld_dataset_free(r->set);
+    ld_delete(r->planes);
+    ld_buf_free(&r->scratch);
+    ld_arena_free(&r->arena);
+}
+
+/* ---- one view ---- */
+
+bool ld_recorder_image(const struct ld_recorder *r,
+                       const struct ld_sample *sample, struct ld_image *image,
+                       struct ld_err *err)
+{
+    char path[4096];
+
+    if (!ld_dataset_path(r->set, sample, path, err) ||
+        !ld_image_read(path, image, err))
+        return false;
+    if ((sample->H && sample->H != image->H) ||
+        (sample->W && sample->W != image->W)) {
+        ld_fail(err, LD_ERR_FORMAT,
+                "%s: is %d x %d pixels, its annotation says %d x %d", path,
+                image->W, image->H, sample->W, sample->H);
+        ld_image_free(image);
+        return false;
+    }
+    return true;
+}
+
+static bool view_planes(struct ld_recorder *r, const struct ld_view *view,
+                        const struct ld_image *image, struct ld_err *err)
+{
+    size_t size = 3 * (size_t)view->canvas_H * (size_t)view->canvas_W;
+
+    if (size > r->planes_size) {
+        ld_delete(r->planes);
+        r->planes_size = 0;
+        r->planes = ld_new(size, sizeof(float), err);
+        if (!r->planes)
+            return false;
+        r->planes_size = size;
+    }
+    return ld_view_pixels(view, &r->config->views.rules, image, r->planes,
+                          view->canvas_H, view->canvas_W, &r->scratch, err);
+}
+
+/* What boxes tell of a view: its rows and, if asked for, where features are
+ * imitated; gi_teacher's region is up to the teacher. */
+static bool assign_view(struct ld_recorder *r, const struct ld_sample *sample,
+                        const struct ld_view *view,
+                        const struct ld_image *image, struct ld_assignment *out,
+                        struct ld_region *region, struct ld_err *err)
+{
+    const struct ld_config *config = r->config;
+    const struct ld_object *objects = r->set->objects + sample->first_object;
+    struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
+    struct ld_box *boxes =
+        ld_arena_new(&r->arena, (size_t)sample->n_objects, sizeof(*boxes), err);
+    int n = 0;
+
+    if (!boxes)
+        return false;
+    for (int i = 0; i < sample->n_objects; i++)
+        if (objects[i].trained)
+            boxes[n++] = ld_view_box(view, image->H, image->W, objects[i].box);
+    *region = (struct ld_region){0};
+    return ld_assign(out, &grid, boxes, n, &config->assign, &r->arena, err) &&
+           (config->loss.im == 0 ||
+            config->loss.imitation == LD_IMITATE_GI_TEACHER ||
+            ld_region_of(region, config->loss.imitation, &grid, boxes, n, out,
+                         &r->arena, err));
+}
+
+static bool add_features(struct ld_recorder *r, struct ld_region *region,
+                         struct ld_record *record, struct ld_err *err)
+{
+    if (r->config->loss.im == 0)
+        return true;
+    if (!ld_teacher_features(r->teacher, r->config->loss.imitation, region,
+                             &record->features, &r->arena, err))
+        return false;
+    record->n_features = region->n;
+    record->feature_location = region->location;
+    return true;
+}
+
+static bool copy_rows(struct ld_recorder *r,
+                      const struct ld_assignment *assignment,
+                      struct ld_record *record, struct ld_err *err)
+{
+    size_t n = (size_t)assignment->n_rows;
+    int32_t *location = ld_arena_new(&r->arena, n, sizeof(*location), err);
+    uint8_t *kind = ld_arena_new(&r->arena, n, sizeof(*kind), err);
+
+    if (!location || !kind)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        location[i] = assignment->rows[i].location;
+        kind[i] = assignment->rows[i].kind;
+    }
+    record->location = location;
+    record->kind = kind;
+    return true;
+}
+
+bool ld_recorder_view(struct ld_recorder *r, const struct ld_sample *sample,
+                      const struct ld_image *image, int number,
+                      struct ld_record *record, struct ld_err *err)
+{
+    struct ld_view view = ld_views_cached(&r->config->views, sample->id, number,
+                                          image->H, image->W);
+    struct ld_assignment assignment;
+    struct ld_teacher_rows rows;
+    struct ld_region region;
+
+    *record = (struct ld_record){.image_id = sample->id, .view = view};
+    ld_arena_clear(&r->arena);
+    if (!assign_view(r, sample, &view, image, &assignment, &region, err) ||
+        !copy_rows(r, &assignment, record, err) ||
+        !view_planes(r, &view, image, err) ||
+        !ld_teacher_run(r->teacher, r->planes, view.canvas_H, view.canvas_W,
+                        &assignment, r->facts.all_classes, &rows, err))
+        return false;
+
+    record->n_rows = rows.n_rows;
+    record->n_main = rows.n_main;
+    record->box_logits = rows.box_logits;
+    record->class_logits = rows.class_logits;
+    record->n_logits = rows.n_logits;
+    return add_features(r, &region, record, err);
+}
