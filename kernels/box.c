@@ -48,6 +48,11 @@ float ld_box_centre_gap(struct ld_box a, struct ld_box b)
     return (dx * dx / 4 + dy * dy / 4) / larger(w * w + h * h, EPS);
 }
 
+int ld_head_anchors(enum ld_head head)
+{
+    return head == LD_HEAD_RETINA ? LD_RETINA_ANCHORS : 1;
+}
+
 struct ld_grid ld_grid_of_canvas(int H, int W)
 {
     struct ld_grid grid = {.n_levels = LD_MAX_LEVELS};
@@ -58,6 +63,14 @@ struct ld_grid ld_grid_of_canvas(int H, int W)
         grid.W[i] = i < 3 ? W / grid.stride[i] : (grid.W[i - 1] + 1) / 2;
         grid.start[i + 1] = grid.start[i] + grid.H[i] * grid.W[i];
     }
+    return grid;
+}
+
+struct ld_grid ld_grid_with_head(struct ld_grid grid, enum ld_head head)
+{
+    grid.head = head;
+    for (int i = 0; i <= grid.n_levels; i++)
+        grid.start[i] *= ld_head_anchors(head);
     return grid;
 }
 
@@ -74,27 +87,46 @@ void ld_grid_centre(const struct ld_grid *grid, int location, float *x,
                     float *y)
 {
     int level = ld_grid_level(grid, location);
-    int place = location - grid->start[level];
+    int place = (location - grid->start[level]) / ld_head_anchors(grid->head);
 
     *x = (float)(place % grid->W[level] * grid->stride[level]);
     *y = (float)(place / grid->W[level] * grid->stride[level]);
 }
 
+/* Half the sides of RetinaNet's anchors for a stride of 1, (width, height), as
+ * mmdetection's AnchorGenerator makes them: ratios outside, scales inside. The
+ * scales are 4 * 2^(0, 1/3, 2/3). */
+static void retina_half(int anchor, float half[2])
+{
+    static const float side[3] = {4, 5.0396842F, 6.3496042F};
+    static const float root[3] = {0.70710678F, 1, 1.4142136F};
+    int ratio = anchor / 3, scale = anchor % 3;
+
+    half[0] = side[scale] * root[2 - ratio] / 2;
+    half[1] = side[scale] * root[ratio] / 2;
+}
+
 struct ld_box ld_grid_anchor(const struct ld_grid *grid, int location)
 {
-    float half = 4 * (float)grid->stride[ld_grid_level(grid, location)];
-    float x, y;
+    int level = ld_grid_level(grid, location);
+    float half[2] = {4, 4}, x, y;
 
+    if (grid->head == LD_HEAD_RETINA)
+        retina_half((location - grid->start[level]) % LD_RETINA_ANCHORS, half);
+    half[0] *= (float)grid->stride[level];
+    half[1] *= (float)grid->stride[level];
     ld_grid_centre(grid, location, &x, &y);
-    return (struct ld_box){x - half, y - half, x + half, y + half};
+    return (struct ld_box){x - half[0], y - half[1], x + half[0], y + half[1]};
 }
 
 int ld_grid_move(const struct ld_grid *from, int location,
                  const struct ld_grid *to)
 {
     int level = ld_grid_level(from, location);
-    int place = location - from->start[level];
+    int n = ld_head_anchors(from->head);
+    int place = (location - from->start[level]) / n;
     int row = place / from->W[level], column = place % from->W[level];
 
-    return to->start[level] + row * to->W[level] + column;
+    return to->start[level] + (row * to->W[level] + column) * n +
+           (location - from->start[level]) % n;
 }

@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 
+#include "kernels/rules.h"
+
 struct ld_box {
     float x0, y0, x1, y1; /* the far edge is outside: width is x1 - x0 */
 };
@@ -20,19 +22,28 @@ float ld_box_iof(struct ld_box a, struct ld_box b);
  * box (clamped below at 1e-6). 0 to 1. */
 float ld_box_centre_gap(struct ld_box a, struct ld_box b);
 
-enum { LD_MAX_LEVELS = 5 };
+enum { LD_MAX_LEVELS = 5, LD_RETINA_ANCHORS = 9 };
 
-/* The locations of a padded canvas: level-major, row-major inside a level. */
+/* The locations of a padded canvas: level-major, row-major inside a level. Of
+ * RetinaNet each place has nine, one an anchor: location = 9 place + anchor,
+ * so that a place's are neighbours. */
 struct ld_grid {
+    enum ld_head head; /* whose locations these are */
     int n_levels;
     int H[LD_MAX_LEVELS], W[LD_MAX_LEVELS];
     int stride[LD_MAX_LEVELS];    /* pixels */
     int start[LD_MAX_LEVELS + 1]; /* first location; start[n_levels] is A */
 };
 
-/* The grid of a canvas of H x W pixels, multiples of 32: P3, P4, P5 at strides
- * 8, 16, 32; each further level is half the one before, rounded up. */
+/* Locations a place: 9 of RetinaNet, 1 of the others. */
+int ld_head_anchors(enum ld_head head);
+
+/* GFL's grid of a canvas of H x W pixels, multiples of 32: P3, P4, P5 at
+ * strides 8, 16, 32; each further level is half the one before, rounded up. */
 struct ld_grid ld_grid_of_canvas(int H, int W);
+
+/* The same places for another head; `grid` is GFL's. */
+struct ld_grid ld_grid_with_head(struct ld_grid grid, enum ld_head head);
 
 int ld_grid_level(const struct ld_grid *grid, int location);
 
@@ -41,7 +52,10 @@ int ld_grid_level(const struct ld_grid *grid, int location);
 void ld_grid_centre(const struct ld_grid *grid, int location, float *x,
                     float *y);
 
-/* The square anchor of a location: centre +- 4 strides. */
+/* The anchor of a location: a square of 8 strides around its centre. Of
+ * RetinaNet (Lin et al. 2017, focal loss, section 4) the sides are
+ * 4 * 2^(s / 3) strides, s = 0, 1, 2, for h / w = 0.5, then for 1, then for 2,
+ * at the same area. */
 struct ld_box ld_grid_anchor(const struct ld_grid *grid, int location);
 
 /* The same place on a larger canvas; both grids have the same strides. */

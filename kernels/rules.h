@@ -18,6 +18,7 @@ enum ld_head {
     LD_HEAD_GFLV2, /* scores times a quality read off the box distributions */
     LD_HEAD_ATSS,  /* these two: focal loss, scores times centerness */
     LD_HEAD_FCOS,
+    LD_HEAD_RETINA, /* nine anchors a location, focal loss */
 };
 
 /* A GFL detector: backbone, FPN, head. */

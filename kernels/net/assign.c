@@ -4,14 +4,10 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "kernels/net/assign_parts.h"
+
 static const float EPS = 1e-6F;
 static const float INSIDE = 0.01F; /* pixels from a box's edges, as ATSS */
-
-/* A location near an object's centre. */
-struct near {
-    float distance; /* pixels */
-    int location;
-};
 
 /* One direction of a level against one object: of the anchors [begin, end)
  * that may overlap it, the overlap, and the shares in centre gap and hull. */
@@ -30,7 +26,7 @@ struct scene {
     int32_t *owner; /* (A) 1 + the object that a location answers for, or 0 */
     float *iou;     /* (A) with the owner */
     float *vlr;     /* (A) */
-    struct near *near;          /* scratch: topk candidates of every level */
+    struct ld_near *near;       /* scratch: topk candidates of every level */
     float *near_iou;            /* their IoU */
     struct axis axis_x, axis_y; /* scratch: the longest row and column */
 };
@@ -53,7 +49,7 @@ static int clamped(float x, int low, int high)
 /* ---- the nearest locations of a level ---- */
 
 /* Puts a location into the k best so far, by distance, then by location. */
-static int near_insert(struct near *best, int n, int k, struct near one)
+static int near_insert(struct ld_near *best, int n, int k, struct ld_near one)
 {
     int i;
 
@@ -102,7 +98,7 @@ static float outside_distance(const struct ld_grid *grid, int level,
     return least;
 }
 
-static int window_scan(struct near *best, int k, const struct ld_grid *grid,
+static int window_scan(struct ld_near *best, int k, const struct ld_grid *grid,
                        int level, const struct window *w, float cx, float cy)
 {
     float stride = (float)grid->stride[level];
@@ -110,10 +106,10 @@ static int window_scan(struct near *best, int k, const struct ld_grid *grid,
 
     for (int row = w->y0; row <= w->y1; row++) {
         for (int column = w->x0; column <= w->x1; column++) {
-            struct near one = {distance_of((float)column * stride,
-                                           (float)row * stride, cx, cy),
-                               grid->start[level] + row * grid->W[level] +
-                                   column};
+            struct ld_near one = {distance_of((float)column * stride,
+                                              (float)row * stride, cx, cy),
+                                  grid->start[level] + row * grid->W[level] +
+                                      column};
 
             n = near_insert(best, n, k, one);
         }
@@ -121,11 +117,10 @@ static int window_scan(struct near *best, int k, const struct ld_grid *grid,
     return n;
 }
 
-/* The k locations of a level nearest to (cx, cy): smaller distance, then lower
- * location. Looks at a window around the place, and at a larger one until
- * nothing outside can be as near. Returns how many there are. */
-static int nearest(struct near *best, int k, const struct ld_grid *grid,
-                   int level, float cx, float cy)
+/* Looks at a window around the place, and at a larger one until
+ * nothing outside can be as near. */
+int ld_assign_nearest(struct ld_near *best, int k, const struct ld_grid *grid,
+                      int level, float cx, float cy)
 {
     float stride = (float)grid->stride[level];
     int W = grid->W[level], H = grid->H[level];
@@ -147,8 +142,7 @@ static int nearest(struct near *best, int k, const struct ld_grid *grid,
 
 /* ---- the main region ---- */
 
-/* mean + deviation, the deviation over n - 1; summed in double. */
-static float threshold_of(const float *iou, int n)
+float ld_assign_threshold(const float *iou, int n)
 {
     double mean = 0, square = 0;
 
@@ -174,11 +168,12 @@ static float claim(struct scene *s, int object)
     int n = 0;
 
     for (int level = 0; level < s->grid->n_levels; level++)
-        n += nearest(s->near + n, s->rules->topk, s->grid, level, cx, cy);
+        n += ld_assign_nearest(s->near + n, s->rules->topk, s->grid, level, cx,
+                               cy);
     for (int i = 0; i < n; i++)
         s->near_iou[i] =
             ld_box_iou(ld_grid_anchor(s->grid, s->near[i].location), box);
-    limit = threshold_of(s->near_iou, n);
+    limit = ld_assign_threshold(s->near_iou, n);
     for (int i = 0; i < n; i++) {
         int a = s->near[i].location;
         float x, y;
@@ -301,34 +296,42 @@ static bool scene_new(struct scene *s, struct ld_arena *arena,
            axis_new(&s->axis_y, grid->H, grid->n_levels, arena, err);
 }
 
-static bool collect(struct ld_assignment *out, const struct scene *s,
+bool ld_assign_rows(struct ld_assignment *out, const struct ld_grid *grid,
+                    const int32_t *owner, const float *vlr,
                     struct ld_arena *arena, struct ld_err *err)
 {
-    int A = s->grid->start[s->grid->n_levels], n = 0;
+    int A = grid->start[grid->n_levels], n = 0;
 
-    for (int a = 0; a < A; a++) {
-        if (s->owner[a] && s->rules->vlr_exclude_main)
-            s->vlr[a] = 0;
-        n += (s->owner[a] != 0) | (s->vlr[a] > 0);
-    }
+    for (int a = 0; a < A; a++)
+        n += (owner[a] != 0) | (vlr[a] > 0);
     out->rows = ld_arena_new(arena, (size_t)n, sizeof(*out->rows), err);
     if (!out->rows)
         return false;
     for (int a = 0; a < A; a++) {
-        bool is_main = s->owner[a] != 0, is_vlr = s->vlr[a] > 0;
+        bool is_main = owner[a] != 0, is_vlr = vlr[a] > 0;
 
         if (!is_main && !is_vlr)
             continue;
         out->n_main += is_main;
         out->rows[out->n_rows++] = (struct ld_row){
             .location = a,
-            .object = s->owner[a] - 1,
-            .vlr = s->vlr[a],
+            .object = owner[a] - 1,
+            .vlr = vlr[a],
             .kind = (uint8_t)((is_main ? LD_ROW_MAIN : 0) |
                               (is_vlr ? LD_ROW_VLR : 0)),
         };
     }
     return true;
+}
+
+/* Takes the main region out of the VLR. */
+static void exclude_main(struct scene *s)
+{
+    int A = s->grid->start[s->grid->n_levels];
+
+    for (int a = 0; a < A; a++)
+        if (s->owner[a])
+            s->vlr[a] = 0;
 }
 
 bool ld_assign(struct ld_assignment *out, const struct ld_grid *grid,
@@ -338,6 +341,8 @@ bool ld_assign(struct ld_assignment *out, const struct ld_grid *grid,
 {
     struct scene s = {.grid = grid, .boxes = boxes, .rules = rules};
 
+    if (grid->head == LD_HEAD_RETINA)
+        return ld_assign_retina(out, grid, boxes, n_boxes, rules, arena, err);
     *out = (struct ld_assignment){0};
     out->threshold =
         ld_arena_new(arena, (size_t)n_boxes, sizeof(*out->threshold), err);
@@ -347,5 +352,7 @@ bool ld_assign(struct ld_assignment *out, const struct ld_grid *grid,
         out->threshold[i] = claim(&s, i);
         mark(&s, i, out->threshold[i]);
     }
-    return collect(out, &s, arena, err);
+    if (rules->vlr_exclude_main)
+        exclude_main(&s);
+    return ld_assign_rows(out, grid, s.owner, s.vlr, arena, err);
 }

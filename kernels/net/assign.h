@@ -29,10 +29,13 @@ struct ld_assignment {
     int n_rows, n_main;
     struct ld_row *rows; /* (n_rows) by rising location; the arena's */
     float *threshold;    /* (n_boxes) mean + deviation of the candidates' IoU */
+    int n_ignored;       /* RetinaNet's: no object's, and not background */
+    int32_t *ignored;    /* (n_ignored) locations, rising; the arena's */
 };
 
 /* One image: boxes in pixels of its view, on the grid of its own padded canvas
- * (every location valid). No boxes: no rows. False with LD_ERR_MEMORY only. */
+ * (every location valid), by the rules of the grid's head. No boxes: no rows.
+ * False with LD_ERR_MEMORY only. */
 bool ld_assign(struct ld_assignment *out, const struct ld_grid *grid,
                const struct ld_box *boxes, int n_boxes,
                const struct ld_assign_rules *rules, struct ld_arena *arena,

@@ -136,7 +136,7 @@ float *ld_net_input(const struct ld_net *net)
 
 struct ld_grid ld_net_grid(const struct ld_net *net)
 {
-    return net->plan->grid;
+    return ld_grid_with_head(net->plan->grid, net->model.head);
 }
 
 float *ld_net_class_rows(const struct ld_net *net)
