@@ -1,60 +1,16 @@
 /* ld-inspect - looks into shards: what is there, is it whole. */
 
 #include <errno.h>
-#include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cache/inspect.h"
+#include "cache/inspect_request.h"
+#include "cache/render.h"
 #include "kernels/base/progress.h"
 
-static const char usage[] =
-    "usage: ld-inspect [--json] PATH...\n"
-    "       ld-inspect --verify [--json] PATH...\n"
-    "       ld-inspect --record ID[:flip|:view=N] [--json] PATH...\n"
-    "\n"
-    "Looks into the shards that ld-cache precompute wrote. PATH is a shard\n"
-    "(*.h5) or a folder of them, which must be complete: name the shards\n"
-    "themselves to look into an unfinished one.\n"
-    "\n"
-    "Without an option: how many images, views and rows there are, on which\n"
-    "levels and of which region; the bytes of each part; where the cache came\n"
-    "from; the error that storing adds to a gradient; images left out.\n"
-    "\n"
-    "  --verify          reads every byte and checks every checksum; names\n"
-    "                    each damaged shard, image and view\n"
-    "  --record ID       one image's rows, of its plain view, which is view "
-    "0;\n"
-    "                    ID:flip its flipped one, which is ID:view=1; of a "
-    "cache\n"
-    "                    of several scales ID:view=N one of the seeded views:\n"
-    "                    place, region, the four distributions of the box\n"
-    "                    and, of main rows, the best classes\n"
-    "  --json            for programs: one JSON array, an element a path\n"
-    "                    (summary), shard (--verify) or record found; records\n"
-    "                    hold all their logits\n"
-    "  --help, --version\n"
-    "\n"
-    "Exit status: 0 all is well; 1 --verify found damage, or no PATH holds "
-    "the\n"
-    "record; 2 wrong usage; 3 a file cannot be read; 4 a file is no shard or "
-    "is\n"
-    "damaged; 8 the shards of a folder do not belong together. Of several\n"
-    "failures the first counts; the other paths are looked into all the "
-    "same.\n";
-
 enum { EXIT_DAMAGED = 1 };
-
-struct request {
-    bool json, verify, record;
-    int64_t image_id;
-    int view;
-    char **paths;
-    int n_paths;
-};
 
 /* What has been said so far. */
 struct answer {
@@ -62,84 +18,6 @@ struct answer {
     int n_items; /* of the JSON array */
     int status;
 };
-
-/* ---- the command line ---- */
-
-/* What follows the image's id: nothing, ":flip" or ":view=3". */
-static bool parse_view(const char *text, int *view)
-{
-    static const char named[] = ":view=";
-    const size_t len = sizeof(named) - 1;
-    char *end;
-    long number;
-
-    *view = strcmp(text, ":flip") == 0;
-    if (*text == 0 || *view)
-        return true;
-    if (strncmp(text, named, len) != 0)
-        return false;
-    number = strtol(text + len, &end, 10);
-    *view = (int)number;
-    return end != text + len && *end == 0 && number >= 0 && number <= INT_MAX;
-}
-
-static bool parse_record(const char *text, struct request *request,
-                         struct ld_err *err)
-{
-    char *end;
-
-    errno = 0;
-    request->record = true;
-    request->image_id = strtoll(text, &end, 10);
-    return (end != text && errno == 0 && parse_view(end, &request->view)) ||
-           ld_fail(err, LD_ERR_USAGE,
-                   "--record %s: expected an image's id, ID:flip or "
-                   "ID:view=NUMBER",
-                   text);
-}
-
-enum { OPT_JSON = 256, OPT_VERIFY, OPT_RECORD, OPT_HELP, OPT_VERSION };
-
-static const struct option options[] = {
-    {"json", no_argument, NULL, OPT_JSON},
-    {"verify", no_argument, NULL, OPT_VERIFY},
-    {"record", required_argument, NULL, OPT_RECORD},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {0},
-};
-
-/* False with err unset: --help or --version was answered. */
-static bool parse(int argc, char **argv, struct request *request,
-                  struct ld_err *err)
-{
-    int option;
-
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == OPT_JSON)
-            request->json = true;
-        else if (option == OPT_VERIFY)
-            request->verify = true;
-        else if (option == OPT_RECORD && !parse_record(optarg, request, err))
-            return false;
-        else if (option == '?')
-            return ld_fail(err, LD_ERR_USAGE, "see ld-inspect --help");
-        else if (option == OPT_HELP || option == OPT_VERSION) {
-            printf("%s",
-                   option == OPT_HELP ? usage : "ld-inspect " LD_VERSION "\n");
-            return false;
-        }
-    }
-    request->paths = argv + optind;
-    request->n_paths = argc - optind;
-    if (request->n_paths == 0)
-        return ld_fail(err, LD_ERR_USAGE,
-                       "expected a shard or a folder: see ld-inspect --help");
-    if (request->verify && request->record)
-        return ld_fail(err, LD_ERR_USAGE,
-                       "--verify and --record exclude each other");
-    return true;
-}
 
 /* ---- answers ---- */
 
@@ -156,11 +34,12 @@ static void complain(struct answer *answer, const struct ld_err *err)
 }
 
 /* What stands between two items. */
-static void next_item(const struct request *request, struct answer *answer)
+static void next_item(const struct ld_inspect_request *request,
+                      struct answer *answer)
 {
     if (request->json)
         ld_buf_printf(&answer->out, "%s", answer->n_items ? ",\n " : "[");
-    else if (answer->n_items && !request->verify)
+    else if (answer->n_items && request->task != LD_INSPECT_VERIFY)
         ld_buf_printf(&answer->out, "\n");
     answer->n_items++;
 }
@@ -191,8 +70,8 @@ static bool sum_up(struct ld_inspection *sum, const struct ld_cache *cache,
     return ok && ld_inspect_settle(sum, err);
 }
 
-static void summarise(const struct request *request, const char *path,
-                      bool folder, struct answer *answer)
+static void summarise(const struct ld_inspect_request *request,
+                      const char *path, bool folder, struct answer *answer)
 {
     struct ld_err err = {0};
     struct ld_cache *cache = folder ? ld_cache_open(path, &err) : NULL;
@@ -250,7 +129,7 @@ static void check_shard(const struct ld_shard *shard,
     ld_arena_free(&arena);
 }
 
-static void verify(const struct request *request, const char *path,
+static void verify(const struct ld_inspect_request *request, const char *path,
                    struct answer *answer)
 {
     struct ld_inspect_verdict verdict = {.path = path};
@@ -281,7 +160,7 @@ static void verify(const struct request *request, const char *path,
 }
 
 static int find_view(const struct ld_shard *shard,
-                     const struct request *request)
+                     const struct ld_inspect_request *request)
 {
     struct ld_record entry;
 
@@ -294,8 +173,52 @@ static int find_view(const struct ld_shard *shard,
     return -1;
 }
 
-static void show_record(const struct request *request, const char *path,
-                        struct answer *answer)
+/* Rows at the locations that were asked for. */
+static bool rows_at(const struct ld_inspect_request *request,
+                    struct ld_render *render, struct ld_err *err)
+{
+    const struct ld_record *record = render->record;
+
+    for (int i = 0; i < request->n_locations; i++) {
+        int row = 0;
+
+        while (row < record->n_rows &&
+               record->location[row] != request->locations[i])
+            row++;
+        if (row == record->n_rows)
+            return ld_fail(err, LD_ERR_USAGE,
+                           "--locations: the view has no row at location %d "
+                           "(--record lists them)",
+                           request->locations[i]);
+        render->rows[render->n_rows++] = row;
+    }
+    return true;
+}
+
+static bool draw_record(const struct ld_inspect_request *request,
+                        const struct ld_shard *shard,
+                        const struct ld_record *record, struct ld_arena *arena,
+                        struct ld_err *err)
+{
+    struct ld_render render = {ld_shard_facts(shard), record, NULL, {0}, 0};
+    struct ld_sights sights;
+    struct ld_sight sight = {0};
+    bool ok = ld_sights_open(&sights, request->config, render.facts, err) &&
+              ld_sight_read(&sight, &sights, record, arena, err);
+
+    render.sight = &sight;
+    ok = ok && rows_at(request, &render, err);
+    if (ok && request->n_locations == 0)
+        render.n_rows = ld_render_best(render.facts, record, 0.2F, render.rows,
+                                       LD_RENDER_SHOWN);
+    ok = ok && ld_render_write(request->out, &render, err);
+    ld_image_free(&sight.image);
+    ld_sights_close(&sights);
+    return ok;
+}
+
+static void show_record(const struct ld_inspect_request *request,
+                        const char *path, struct answer *answer)
 {
     struct ld_err err = {0};
     struct ld_arena arena = {0};
@@ -305,7 +228,10 @@ static void show_record(const struct request *request, const char *path,
 
     if (index >= 0 && ld_shard_read(shard, index, &arena, &record, &err)) {
         next_item(request, answer);
-        if (request->json)
+        if (request->task == LD_INSPECT_RENDER) {
+            if (!draw_record(request, shard, &record, &arena, &err))
+                complain(answer, &err);
+        } else if (request->json)
             ld_inspect_record_json(&answer->out, shard, &record);
         else
             ld_inspect_record_text(&answer->out, shard, &record);
@@ -318,8 +244,8 @@ static void show_record(const struct request *request, const char *path,
 
 /* ---- main ---- */
 
-static void visit_shards(const struct request *request, const char *path,
-                         bool folder, struct answer *answer)
+static void visit_shards(const struct ld_inspect_request *request,
+                         const char *path, bool folder, struct answer *answer)
 {
     struct ld_err err = {0};
     struct ld_arena arena = {0};
@@ -331,7 +257,7 @@ static void visit_shards(const struct request *request, const char *path,
         n = 0;
     }
     for (int i = 0; i < n; i++) {
-        if (request->verify)
+        if (request->task == LD_INSPECT_VERIFY)
             verify(request, paths[i], answer);
         else
             show_record(request, paths[i], answer);
@@ -340,13 +266,15 @@ static void visit_shards(const struct request *request, const char *path,
     ld_arena_free(&arena);
 }
 
-static void visit(const struct request *request, const char *path,
+static void visit(const struct ld_inspect_request *request, const char *path,
                   struct answer *answer)
 {
     struct stat info;
     bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 
-    if (request->verify || request->record) {
+    if (request->task == LD_INSPECT_VERIFY ||
+        request->task == LD_INSPECT_RECORD ||
+        request->task == LD_INSPECT_RENDER) {
         visit_shards(request, path, folder, answer);
     } else {
         summarise(request, path, folder, answer);
@@ -354,11 +282,14 @@ static void visit(const struct request *request, const char *path,
     }
 }
 
-static void finish(const struct request *request, struct answer *answer)
+static void finish(const struct ld_inspect_request *request,
+                   struct answer *answer)
 {
     if (request->json)
         printf("%s]\n", answer->n_items ? "" : "[");
-    if (request->record && answer->n_items == 0 && answer->status == 0) {
+    if ((request->task == LD_INSPECT_RECORD ||
+         request->task == LD_INSPECT_RENDER) &&
+        answer->n_items == 0 && answer->status == 0) {
         fprintf(stderr, "ld-inspect: no view %d of image %lld found\n",
                 request->view, (long long)request->image_id);
         set_status(answer, EXIT_DAMAGED);
@@ -373,10 +304,10 @@ static void finish(const struct request *request, struct answer *answer)
 int main(int argc, char **argv)
 {
     struct ld_err err = {0};
-    struct request request = {0};
+    struct ld_inspect_request request = {0};
     struct answer answer = {.out.max = (size_t)1 << 32};
 
-    if (!parse(argc, argv, &request, &err)) {
+    if (!ld_inspect_parse(argc, argv, &request, &err)) {
         if (err.code != LD_OK)
             complain(&answer, &err);
         return answer.status;
