@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cache/precompute.h"
-#include "formats/setup.h"
+#include "cache/cache_command.h"
 #include "kernels/base/parallel.h"
 
 static const char usage[] =
@@ -24,6 +23,10 @@ static const char usage[] =
     "\n"
     "  --teacher CHECKPOINT  of ld-distill train, or a .pth or .safetensors\n"
     "  --out FOLDER          of the shards; made if absent\n"
+    "  --part I/N            only every Nth shard, from the Ith on: N "
+    "processes\n"
+    "                        or machines share the work; so do the ranks of\n"
+    "                        mpirun, without this\n"
     "  --set KEY=VALUE       sets one key of the config; may be repeated\n"
     "  --device NAME         auto, cpu or cuda (key device)\n"
     "  --threads N           of the CPU; 0: all cores (key threads)\n"
@@ -36,6 +39,7 @@ static const char usage[] =
 enum {
     OPT_TEACHER = 256,
     OPT_OUT,
+    OPT_PART,
     OPT_SET,
     OPT_DEVICE,
     OPT_THREADS,
@@ -47,6 +51,7 @@ enum {
 static const struct option options[] = {
     {"teacher", required_argument, NULL, OPT_TEACHER},
     {"out", required_argument, NULL, OPT_OUT},
+    {"part", required_argument, NULL, OPT_PART},
     {"set", required_argument, NULL, OPT_SET},
     {"device", required_argument, NULL, OPT_DEVICE},
     {"threads", required_argument, NULL, OPT_THREADS},
@@ -56,24 +61,44 @@ static const struct option options[] = {
     {0},
 };
 
-struct command {
-    struct ld_precompute job;
-    struct ld_settings settings; /* applied after the config file */
-    struct ld_arena *arena;
-    bool answered; /* --help and the like: nothing is left to do */
+typedef bool command_fn(struct ld_cache_command *command, struct ld_err *err);
+
+static const struct {
+    const char *name;
+    command_fn *run;
+} commands[] = {
+    {"precompute", ld_precompute},
 };
 
-static bool take_option(struct command *command, int option, struct ld_err *err)
+/* True if the option asks for a text, which is then printed. */
+static bool answer(int option)
+{
+    if (option == OPT_HELP_CONFIG)
+        ld_setup_print_keys(stdout);
+    else if (option == OPT_HELP)
+        fputs(usage, stdout);
+    else if (option == OPT_VERSION)
+        puts("ld-cache " LD_VERSION);
+    else
+        return false;
+    return true;
+}
+
+static bool take_option(struct ld_cache_command *command, int option,
+                        struct ld_err *err)
 {
     struct ld_settings *settings = &command->settings;
     struct ld_arena *arena = command->arena;
 
     switch (option) {
     case OPT_TEACHER:
-        command->job.teacher = optarg;
+        command->teacher = optarg;
         return true;
     case OPT_OUT:
-        command->job.out = optarg;
+        command->out = optarg;
+        return true;
+    case OPT_PART:
+        command->part = optarg;
         return true;
     case OPT_SET:
         return ld_settings_add(settings, "", optarg, arena, err);
@@ -81,59 +106,45 @@ static bool take_option(struct command *command, int option, struct ld_err *err)
         return ld_settings_add(settings, "device=", optarg, arena, err);
     case OPT_THREADS:
         return ld_settings_add(settings, "threads=", optarg, arena, err);
-    case OPT_HELP_CONFIG:
-        ld_setup_print_keys(stdout);
-        break;
-    case OPT_HELP:
-        fputs(usage, stdout);
-        break;
-    case OPT_VERSION:
-        puts("ld-cache " LD_VERSION);
-        break;
     default: /* getopt has said what is wrong */
         return ld_fail(err, LD_ERR_USAGE, "see ld-cache --help");
     }
-    command->answered = true;
-    return true;
 }
 
-static bool read_command(struct command *command, int argc, char **argv,
-                         struct ld_config *config, struct ld_err *err)
+static bool run_command(struct ld_cache_command *command, int argc, char **argv,
+                        struct ld_err *err)
 {
-    struct ld_arena *arena = command->arena;
-    int option;
+    const char *name = optind < argc ? argv[optind] : "";
 
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (!take_option(command, option, err))
-            return false;
-        if (command->answered)
-            return true;
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(commands[i].name, name) != 0)
+            continue;
+        command->words = (const char *const *)argv + optind + 1;
+        command->n_words = argc - optind - 1;
+        return commands[i].run(command, err);
     }
-    if (argc - optind != 2 || strcmp(argv[optind], "precompute") != 0)
-        return ld_fail(err, LD_ERR_USAGE,
-                       "expected: ld-cache precompute CONFIG --teacher "
-                       "CHECKPOINT --out FOLDER (see --help)");
-    if (!command->job.teacher || !command->job.out)
-        return ld_fail(err, LD_ERR_USAGE, "%s is missing (see --help)",
-                       command->job.teacher ? "--out" : "--teacher");
-
-    return ld_setup_config(config, argv[optind + 1], &command->settings, arena,
-                           err);
+    return ld_fail(err, LD_ERR_USAGE, "'%s': expected precompute (see --help)",
+                   name);
 }
 
 int main(int argc, char **argv)
 {
     struct ld_err err = {0};
     struct ld_arena arena = {0};
-    struct ld_config config;
-    struct command command = {.job.config = &config, .arena = &arena};
+    struct ld_cache_command command = {.arena = &arena};
+    int option;
 
     ld_parallel_start(argv);
-    if (read_command(&command, argc, argv, &config, &err) && !command.answered)
-        ld_precompute_run(&command.job, &err);
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+        if (answer(option) || !take_option(&command, option, &err))
+            break;
+    if (option == -1)
+        run_command(&command, argc, argv, &err);
     ld_arena_free(&arena);
 
     if (err.code != LD_OK)
         fprintf(stderr, "ld-cache: %s\n", err.text);
+    else if (command.differs)
+        return 1;
     return (int)err.code;
 }

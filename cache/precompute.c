@@ -1,8 +1,9 @@
-#include "cache/precompute.h"
-
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "cache/cache_command.h"
+#include "cache/ranks.h"
 #include "cache/recorder.h"
 #include "formats/file.h"
 #include "kernels/base/progress.h"
@@ -15,6 +16,7 @@ struct run {
     int32_t
         *samples; /* (n_samples) indices of the images a student trains on */
     int n_samples, n_parts, views_per_image;
+    struct ld_share share; /* of the shards */
     struct ld_arena arena; /* the run's */
     struct ld_progress progress;
     int64_t n_done, n_skipped, bytes;
@@ -42,15 +44,48 @@ static bool choose_samples(struct run *run, struct ld_err *err)
     return true;
 }
 
-static bool open_run(struct run *run, const struct ld_precompute *job,
+static void part_name(const struct run *run, int part, char name[64])
+{
+    snprintf(name, 64, "part-%05d-of-%05d.h5", part, run->n_parts);
+}
+
+/* The trainer would refuse a folder with shards of two jobs: say so before they
+ * are made. */
+static bool only_our_parts(struct run *run, struct ld_err *err)
+{
+    struct ld_err none = {0};
+    const char **paths;
+    char name[64];
+    int n;
+
+    if (!ld_cache_list(run->out, &paths, &n, &run->arena, &none))
+        return true;
+    for (int i = 0; i < n; i++) {
+        const char *found = strrchr(paths[i], '/');
+
+        part_name(run, 0, name);
+        found = found ? found + 1 : paths[i];
+        if (strncmp(found, "part-", 5) == 0 && strlen(found) == strlen(name) &&
+            strcmp(found + 10, name + 10) != 0)
+            return ld_fail(err, LD_ERR_MISMATCH,
+                           "%s: is of a job with another number of shards, "
+                           "expected %d: choose another folder",
+                           paths[i], run->n_parts);
+    }
+    return true;
+}
+
+static bool open_run(struct run *run, const struct ld_cache_command *command,
                      struct ld_err *err)
 {
-    if (!ld_recorder_open(&run->recorder, run->config, job->teacher, err))
+    if (!ld_recorder_open(&run->recorder, run->config, command->teacher, err))
         return false;
     run->set = run->recorder.set;
-    if (!choose_samples(run, err) || !ld_folder_make(run->out, err))
+    if (!choose_samples(run, err) || !ld_folder_make(run->out, err) ||
+        !only_our_parts(run, err))
         return false;
     run->recorder.facts.n_parts = run->n_parts;
+    ld_folder_tidy(run->out);
     return true;
 }
 
@@ -156,59 +191,164 @@ static bool part_path(const struct run *run, int part, char path[4096],
 {
     char name[64];
 
-    snprintf(name, sizeof(name), "part-%05d-of-%05d.h5", part, run->n_parts);
+    part_name(run, part, name);
     return ld_path_join(path, run->out, name, err);
 }
 
-static bool cache_parts(struct run *run, struct ld_err *err)
+static int64_t views_of(const struct run *run, int part)
 {
-    uint8_t *finished = ld_arena_new(&run->arena, (size_t)run->n_parts, 1, err);
-    int n_finished = 0;
-    int64_t n_views;
+    int begin = part * run->config->cache.images_per_shard;
+    int left = run->n_samples - begin;
+    int per_shard = run->config->cache.images_per_shard;
+
+    return (int64_t)run->views_per_image *
+           (left < per_shard ? left : per_shard);
+}
+
+/* Looks which shards of the share are there already. */
+static bool count_parts(struct run *run, uint8_t *finished, struct ld_err *err)
+{
+    int n_finished = 0, n_mine = 0;
+    int64_t n_views, total = 0;
     char path[4096];
 
-    for (int part = 0; finished && part < run->n_parts; part++) {
+    for (int part = 0; part < run->n_parts; part++) {
+        if (!ld_share_has(&run->share, part))
+            continue;
         if (!part_path(run, part, path, err) ||
             !count_finished(run, path, part, &n_views, err))
             return false;
         finished[part] = n_views >= 0;
         n_finished += finished[part];
+        n_mine++;
         run->n_done += n_views > 0 ? n_views : 0;
+        total += views_of(run, part);
     }
-    if (!finished)
-        return false;
+    if (run->share.count > 1)
+        fprintf(stderr, "ld-cache: share %d of %d: %d of %d shards\n",
+                run->share.index + 1, run->share.count, n_mine, run->n_parts);
     if (n_finished)
         fprintf(stderr, "ld-cache: %d of %d shards are there already\n",
-                n_finished, run->n_parts);
+                n_finished, n_mine);
+    ld_progress_start(&run->progress, "caching", "views", run->n_done, total);
+    return true;
+}
 
-    ld_progress_start(&run->progress, "caching", "views", run->n_done,
-                      (int64_t)run->n_samples * run->views_per_image);
-    for (int part = 0; part < run->n_parts; part++) {
-        if (finished[part])
-            continue;
-        if (!part_path(run, part, path, err) ||
-            !write_part(run, path, part, err) ||
-            !count_finished(run, path, part, &n_views, err))
-            return false;
+/* Makes the shard, unless another process has made it by now. */
+static bool cache_part(struct run *run, int part, const char *path,
+                       struct ld_err *err)
+{
+    bool made = access(path, F_OK) != 0;
+    int64_t n_views;
+
+    if (made && !write_part(run, path, part, err))
+        return false;
+    if (!count_finished(run, path, part, &n_views, err))
+        return false;
+    run->n_done += made ? 0 : n_views;
+    return true;
+}
+
+/* What another process is writing is left for last, when it is likely done: so
+ * several with the same share divide the work, and if one of them dies, the
+ * others do its shard too. */
+static bool cache_parts(struct run *run, struct ld_err *err)
+{
+    uint8_t *finished = ld_arena_new(&run->arena, (size_t)run->n_parts, 1, err);
+    char path[4096];
+
+    if (!finished || !count_parts(run, finished, err))
+        return false;
+    for (int last = 0; last < 2; last++) {
+        for (int part = 0; part < run->n_parts; part++) {
+            if (finished[part] || !ld_share_has(&run->share, part))
+                continue;
+            if (!part_path(run, part, path, err))
+                return false;
+            if (!last && ld_file_is_being_written(path))
+                continue;
+            if (!cache_part(run, part, path, err))
+                return false;
+            finished[part] = true;
+        }
     }
     return true;
 }
 
-bool ld_precompute_run(const struct ld_precompute *job, struct ld_err *err)
-{
-    struct run run = {.config = job->config, .out = job->out};
-    char size[16];
-    bool ok = open_run(&run, job, err) && cache_parts(&run, err);
+/* ---- the command ---- */
 
-    if (ok) {
-        ld_progress_end(&run.progress, run.n_done, "");
-        ld_bytes_text(size, (double)run.bytes);
-        fprintf(stderr, "ld-cache: %s: %d shards, %s", run.out, run.n_parts,
+static int count_missing(const struct run *run)
+{
+    struct ld_err ignored = {0};
+    char path[4096];
+    int n = 0;
+
+    for (int part = 0; part < run->n_parts; part++)
+        n += part_path(run, part, path, &ignored) && access(path, F_OK) != 0;
+    return n;
+}
+
+static void say_done(struct run *run)
+{
+    int missing = count_missing(run);
+    char size[16];
+
+    ld_progress_end(&run->progress, run->n_done, "");
+    ld_bytes_text(size, (double)run->bytes);
+    if (run->share.count == 1)
+        fprintf(stderr, "ld-cache: %s: %d shards, %s", run->out, run->n_parts,
                 size);
-        if (run.n_skipped)
-            fprintf(stderr, ", %lld images left out", (long long)run.n_skipped);
-        fputc('\n', stderr);
-    }
+    else
+        fprintf(stderr,
+                "ld-cache: %s: share %d of %d, %s; %d of %d shards are "
+                "still missing",
+                run->out, run->share.index + 1, run->share.count, size, missing,
+                run->n_parts);
+    if (run->n_skipped)
+        fprintf(stderr, ", %lld images left out", (long long)run->n_skipped);
+    fputc('\n', stderr);
+}
+
+static bool run_job(const struct ld_cache_command *command,
+                    const struct ld_config *config, struct ld_share share,
+                    struct ld_err *err)
+{
+    struct run run = {.config = config, .out = command->out, .share = share};
+    bool ok = open_run(&run, command, err) && cache_parts(&run, err);
+
+    if (ok)
+        say_done(&run);
     close_run(&run);
     return ok;
+}
+
+static bool choose_share(const char *part, struct ld_share *share,
+                         struct ld_err *err)
+{
+    if (!part)
+        return ld_ranks_start(share, err);
+    if (ld_ranks_launched() > 1)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "--part %s: mpirun shares the work already", part);
+    return ld_share_read(part, share, err);
+}
+
+bool ld_precompute(struct ld_cache_command *command, struct ld_err *err)
+{
+    struct ld_config config;
+    struct ld_share share;
+
+    if (command->n_words != 1)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "expected: ld-cache precompute CONFIG --teacher "
+                       "CHECKPOINT --out FOLDER (see --help)");
+    if (!command->teacher || !command->out)
+        return ld_fail(err, LD_ERR_USAGE, "%s is missing (see --help)",
+                       command->teacher ? "--out" : "--teacher");
+    if (choose_share(command->part, &share, err) &&
+        ld_setup_config(&config, command->words[0], &command->settings,
+                        command->arena, err))
+        run_job(command, &config, share, err);
+    ld_ranks_stop(err);
+    return err->code == LD_OK;
 }

@@ -60,15 +60,6 @@ void ld_file_forget(const struct ld_file *file, size_t begin, size_t end)
                 MADV_DONTNEED);
 }
 
-bool ld_file_temporary(const char *path, char out[PATH_SIZE],
-                       struct ld_err *err)
-{
-    int len = snprintf(out, PATH_SIZE, "%s.tmp", path);
-
-    return len < PATH_SIZE ||
-           ld_fail(err, LD_ERR_IO, "%s: the name is too long", path);
-}
-
 static bool sync_path(const char *path, int flags)
 {
     int fd = open(path, flags | O_CLOEXEC);
@@ -106,6 +97,31 @@ bool ld_file_publish(const char *temporary, const char *path,
         unlink(temporary);
         return false;
     }
+    return sync_folder_of(path) || fail_io(err, path, "sync the folder of");
+}
+
+static bool is_regular(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+bool ld_file_publish_first(const char *temporary, const char *path,
+                           struct ld_err *err)
+{
+    bool linked, lost;
+
+    if (!sync_path(temporary, O_RDONLY)) {
+        fail_io(err, path, "write");
+        unlink(temporary);
+        return false;
+    }
+    linked = link(temporary, path) == 0;
+    lost = !linked && errno == EEXIST && is_regular(path);
+    if (!linked && !lost)
+        return ld_file_publish(temporary, path, err);
+    unlink(temporary);
     return sync_folder_of(path) || fail_io(err, path, "sync the folder of");
 }
 

@@ -34,14 +34,31 @@ struct ld_piece {
 bool ld_file_replace_pieces(const char *path, const struct ld_piece *pieces,
                             size_t n_pieces, struct ld_err *err);
 
-/* For writers that need a file of their own (HDF5): the temporary name that
- * belongs to `path`, and the step that publishes it. What a killed writer left
- * under that name, the next writer of `path` overwrites. Publishing fails with
- * LD_ERR_IO, and removes the temporary file, if anything did not reach the
- * disk. */
+/* For writers that need a file of their own (HDF5): a temporary name beside
+ * `path` that no other process has, on whatever machine, and the step that
+ * publishes it. Publishing fails with LD_ERR_IO, and removes the temporary
+ * file, if anything did not reach the disk. No locks: network file systems
+ * break them.
+ *
+ * What a killed writer of `path` left is removed when the next asks for a name:
+ * if it ran here (host, boot and PID name space tell) and its process is gone;
+ * or if nobody has written to it for a day. */
 bool ld_file_temporary(const char *path, char out[4096], struct ld_err *err);
 bool ld_file_publish(const char *temporary, const char *path,
                      struct ld_err *err);
+
+/* As ld_file_publish where writers of one path write the same: the first stays,
+ * so that who reads it already keeps it, and the others' are dropped, which is
+ * no failure. Where the file system has no hard links, the last stays. */
+bool ld_file_publish_first(const char *temporary, const char *path,
+                           struct ld_err *err);
+
+/* True if another living process has a temporary file for `path`. A hint that
+ * saves work, not a lock: it may be false a moment later. */
+bool ld_file_is_being_written(const char *path);
+
+/* Removes all that killed writers left in a folder. */
+void ld_folder_tidy(const char *folder);
 
 /* Makes a folder and those above it; an existing one is fine. */
 bool ld_folder_make(const char *path, struct ld_err *err);

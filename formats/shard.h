@@ -103,7 +103,8 @@ bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
 /* An image that could not be read and was left out, by the user's option. */
 bool ld_shard_skip(struct ld_shard_writer *w, int64_t image_id,
                    const char *reason, struct ld_err *err);
-/* Publishes; frees in any case. After a failure nothing is left on disk. */
+/* Publishes; frees in any case. After a failure nothing is left on disk. If a
+ * file has the name by now, it stays: another process was quicker. */
 bool ld_shard_finish(struct ld_shard_writer *w, struct ld_err *err);
 void ld_shard_abandon(struct ld_shard_writer *w); /* frees, removes the file */
 

@@ -127,18 +127,40 @@ static bool holds_part(const struct ld_cache *cache, int part)
     return false;
 }
 
+/* "1, 3 to 5": the parts from `first` on that are not there; "" if all are. */
+static void name_missing(const struct ld_cache *cache, char out[200])
+{
+    int n = ld_cache_facts(cache)->n_parts, end;
+    size_t len = 0;
+
+    out[0] = 0;
+    for (int part = 0; part < n && len < 160; part = end + 1) {
+        for (end = part; end < n && !holds_part(cache, end);)
+            end++;
+        if (end == part)
+            continue;
+        len += (size_t)snprintf(out + len, 200 - len, "%s%d", len ? ", " : "",
+                                part);
+        if (end > part + 1)
+            len += (size_t)snprintf(out + len, 200 - len, " to %d", end - 1);
+        if (len >= 160 && end < n)
+            snprintf(out + len, 200 - len, ", ...");
+    }
+}
+
 static bool all_parts(const struct ld_cache *cache, const char *folder,
                       struct ld_err *err)
 {
     int n = ld_cache_facts(cache)->n_parts;
+    char missing[200];
 
-    for (int part = 0; part < n; part++)
-        if (!holds_part(cache, part))
-            return ld_fail(err, LD_ERR_MISMATCH,
-                           "%s: part %d of %d is missing: is ld-cache "
-                           "precompute done?",
-                           folder, part + 1, n);
-    return true;
+    name_missing(cache, missing);
+    return !*missing ||
+           ld_fail(err, LD_ERR_MISMATCH,
+                   "%s: of parts 0 to %d these are missing: %s (run its "
+                   "ld-cache precompute again: it makes what is missing, and "
+                   "only that; or ld-cache merge the folders)",
+                   folder, n - 1, missing);
 }
 
 /* ---- the index ---- */

@@ -368,7 +368,7 @@ bool ld_shard_finish(struct ld_shard_writer *w, struct ld_err *err)
         ld_seal_write(w->temporary, "shard", address, n_frames, w->path, err);
 
     if (ok) {
-        ok = ld_file_publish(w->temporary, w->path, err);
+        ok = ld_file_publish_first(w->temporary, w->path, err);
         w->created = false; /* whatever came of it, it is gone */
     }
     ld_shard_abandon(w);

@@ -1,6 +1,7 @@
 #include "tests/made_shard.h"
 
 #include <math.h>
+#include <unistd.h>
 
 #include "kernels/base/rng.h"
 
@@ -161,6 +162,7 @@ bool made_shard(const char *path, const struct ld_shard_facts *facts,
     struct ld_arena arena = {0};
     bool ok = w != NULL;
 
+    unlink(path); /* what is there would stay */
     for (int i = 0; ok && i < n_views; i++) {
         struct ld_record record = made_view(facts, i, n_rows, &arena);
 

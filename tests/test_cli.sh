@@ -229,9 +229,60 @@ no_temporaries "and no temporary file is left by training" killed-run
 [ "$(grep -c '"loss"' killed-run/log.jsonl)" -eq 8 ]
 ok "its log has each step once" $?
 
-# ---- bad input: one line, nothing lost ----
 train_with() { "$distill" train tiny.yaml --out bad "$@"; }
 
+# ---- many writers ----
+precompute() { "$cache" precompute tiny.yaml --teacher teacher/latest.h5 "$@"; }
+same_cache() { # name, folder: every shard is that of one process
+    same=0
+    for shard in shards/*.h5; do
+        cmp "$shard" "$2/$(basename "$shard")" >out.txt 2>&1 || same=1
+    done
+    [ "$(find "$2" -type f | wc -l)" -eq 4 ] || same=1
+    ok "$1" $same
+}
+runs "a share of a cache is made" precompute --out parts --part 2/3
+grep -q "share 2 of 3.*3 of 4 shards are still missing" out.txt && grep -q "8/8 views" out.txt
+ok "with its own progress" $?
+refuses "a cache with missing parts, which are named" "parts 0 to 3 these are missing: 0, 2 to 3" \
+    train_with --cache parts
+runs "the others make theirs" precompute --out parts --part 1/3
+runs "in any order" precompute --out parts --part 3/3
+same_cache "and all of them the same bytes as one" parts
+for bad in 0/3 4/3 2 2/ /3 1/3x; do
+    refuses "--part $bad" "expected I/N" precompute --out bad --part $bad
+done
+refuses "a folder with shards of another number" "another number of shards, expected 6" \
+    precompute --out parts --set cache.images_per_shard=3
+for writer in a b c; do
+    precompute --out contended >"$writer.txt" 2>&1 &
+done
+wait
+tail -qn 1 a.txt b.txt c.txt | grep -c "contended: 4 shards" | grep -qx 3
+ok "three writers of one folder all succeed" $?
+same_cache "and leave one cache" contended
+if command -v mpirun >/dev/null && ldd "$cache" | grep -q libmpi; then
+    mpirun="mpirun --allow-run-as-root --oversubscribe --bind-to none"
+    # shellcheck disable=SC2086
+    {
+        runs "ranks of mpirun share a cache" $mpirun -n 3 "$cache" precompute tiny.yaml \
+            --teacher teacher/latest.h5 --out ranks
+        same_cache "which has the same bytes" ranks
+        $mpirun -n 2 "$cache" precompute tiny.yaml --teacher none.h5 --out bad >out.txt 2>&1
+        [ $? -ne 0 ] && grep -q "ld-cache: rank [01]: none.h5: cannot open" out.txt
+        ok "and fail together" $?
+        $mpirun -n 2 "$cache" precompute tiny.yaml --teacher none.h5 --out bad --part 1/2 >out.txt 2>&1
+        grep -q "mpirun shares the work already" out.txt
+        ok "--part under mpirun is refused" $?
+    }
+else
+    skipped=$((skipped + 4))
+    echo "SKIP ranks: no mpirun here, or built without MPI (scripts/setup --mpi)"
+    ldd "$cache" | grep -q libmpi || refuses "ranks without MPI" "built without MPI" env OMPI_COMM_WORLD_SIZE=2 \
+        "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out bad
+fi
+
+# ---- bad input: one line, nothing lost ----
 refuses "an unknown command" "expected train, check" "$distill" dance
 refuses "a missing config" "none.yaml" "$distill" train none.yaml --out bad
 printf 'train: {epoch: 3}\n' >bad.yaml

@@ -1,8 +1,11 @@
 #include "formats/file.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/scratch.h"
@@ -166,6 +169,117 @@ START_TEST(publishing_what_is_not_there_is_an_error)
 }
 END_TEST
 
+START_TEST(the_first_of_two_writers_stays)
+{
+    struct ld_err err = {0};
+    char first[4096], second[4200];
+
+    ck_assert(ld_file_temporary("a", first, &err));
+    scratch_text(first, "first");
+    snprintf(second, sizeof(second), "%s2", first);
+    scratch_text(second, "second");
+    ck_assert(ld_file_publish_first(first, "a", &err));
+    expect_text("a", "first");
+    ck_assert(ld_file_publish_first(second, "a", &err));
+    expect_text("a", "first");
+    ck_assert_int_eq(scratch_count("."), 1);
+    ck_assert(!ld_file_publish_first("none", "b", &err));
+    ck_assert_str_eq(err.text, "b: cannot write: No such file or directory");
+    unlink("a");
+}
+END_TEST
+
+START_TEST(who_comes_first_cannot_be_a_folder)
+{
+    struct ld_err err = {0};
+
+    mkdir("a", 0777);
+    scratch_text("b", "x");
+    ck_assert(!ld_file_publish_first("b", "a", &err));
+    ck_assert_str_eq(err.text, "a: cannot write: Is a directory");
+    ck_assert_int_eq(scratch_count("."), 1);
+    rmdir("a");
+}
+END_TEST
+
+/* The temporary name that another process here would choose for "a". */
+static void name_of(pid_t pid, char out[4096])
+{
+    struct ld_err err = {0};
+    char own[4096];
+
+    ck_assert(ld_file_temporary("a", own, &err));
+    *strrchr(own, '-') = 0;
+    snprintf(out, 4096, "%.4000s-%d.tmp", own, (int)pid);
+}
+
+/* A process that is gone, and waited for. */
+static pid_t gone(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(0);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    return pid;
+}
+
+static void age(const char *path, time_t seconds)
+{
+    struct timespec times[2] = {{.tv_sec = time(NULL) - seconds},
+                                {.tv_sec = time(NULL) - seconds}};
+
+    ck_assert_int_eq(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+START_TEST(what_a_dead_process_left_is_removed)
+{
+    struct ld_err err = {0};
+    char dead[4096], alive[4096], own[4096];
+
+    name_of(gone(), dead);
+    name_of(getppid(), alive);
+    scratch_text(dead, "half");
+    scratch_text(alive, "half");
+    ck_assert(ld_file_is_being_written("a"));
+    ck_assert(!ld_file_is_being_written("other"));
+    ck_assert(ld_file_temporary("a", own, &err));
+    ck_assert_int_ne(access(dead, F_OK), 0);
+    ck_assert_int_eq(access(alive, F_OK), 0);
+
+    scratch_text(own, "half");
+    unlink(alive);
+    ck_assert(!ld_file_is_being_written("a")); /* by another */
+    ck_assert_int_eq(access(own, F_OK), 0);
+    unlink(own);
+}
+END_TEST
+
+START_TEST(what_another_machine_left_is_removed_after_a_day)
+{
+    static const char *const theirs = "a.elsewhere-01234567-1.tmp";
+    static const char *const users[] = {"a.tmp", "notes-1.tmp", "b.-1.tmp",
+                                        "a.elsewhere-01234567-1.tmp.old"};
+
+    scratch_text(theirs, "half");
+    age(theirs, 23 * 60 * 60);
+    for (size_t i = 0; i < 4; i++) {
+        scratch_text(users[i], "not ours");
+        age(users[i], 1000 * 60 * 60);
+    }
+    ld_folder_tidy(".");
+    ck_assert_int_eq(access(theirs, F_OK), 0);
+    ck_assert(ld_file_is_being_written("a"));
+    age(theirs, 25 * 60 * 60);
+    ld_folder_tidy("nowhere");
+    ld_folder_tidy(".");
+    ck_assert_int_ne(access(theirs, F_OK), 0);
+    ck_assert_int_eq(scratch_count("."), 4);
+    for (size_t i = 0; i < 4; i++)
+        unlink(users[i]);
+}
+END_TEST
+
 START_TEST(names_too_long_are_refused)
 {
     struct ld_err first = {0}, second = {0}, third = {0};
@@ -243,6 +357,10 @@ Suite *suite(void)
     tcase_add_test(c, publishing_over_a_folder_fails_and_tidies_up);
     tcase_add_test(c, a_missing_folder_is_an_error);
     tcase_add_test(c, publishing_what_is_not_there_is_an_error);
+    tcase_add_test(c, the_first_of_two_writers_stays);
+    tcase_add_test(c, who_comes_first_cannot_be_a_folder);
+    tcase_add_test(c, what_a_dead_process_left_is_removed);
+    tcase_add_test(c, what_another_machine_left_is_removed_after_a_day);
     tcase_add_test(c, names_too_long_are_refused);
     tcase_add_test(c, folders_are_made_with_those_above);
     tcase_add_test(c, a_folder_under_a_file_is_refused);

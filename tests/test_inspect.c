@@ -74,7 +74,7 @@ START_TEST(a_folder_is_summed_up_as_one_cache)
     facts.n_parts = 2;
     ck_assert(made_shard("a.h5", &facts, 4, 9, &err));
     ck_assert_int_eq(run(".", out), 8);
-    assert_holds(out, "ld-inspect: .: part 2 of 2 is missing");
+    assert_holds(out, "ld-inspect: .: of parts 0 to 1 these are missing: 1 (");
 
     facts.part = 1;
     w = ld_shard_create("b.h5", &facts, &err);

@@ -1,0 +1,34 @@
+#include <mpi.h>
+#include <stdio.h>
+
+#include "cache/ranks.h"
+
+/* Started alone, we leave MPI alone: its start would cost half a second and a
+ * network's worth of warnings. */
+bool ld_ranks_start(struct ld_share *out, struct ld_err *err)
+{
+    *out = (struct ld_share){0, 1};
+    if (ld_ranks_launched() == 0)
+        return true;
+    if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
+        return ld_fail(err, LD_ERR_DEVICE, "MPI does not start");
+    MPI_Comm_rank(MPI_COMM_WORLD, &out->index);
+    MPI_Comm_size(MPI_COMM_WORLD, &out->count);
+    return true;
+}
+
+void ld_ranks_stop(const struct ld_err *err)
+{
+    int started = 0, rank = 0;
+
+    MPI_Initialized(&started);
+    if (!started)
+        return;
+    if (err->code != LD_OK) {
+        MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+        fprintf(stderr, "ld-cache: rank %d: %s\n", rank, err->text);
+        fflush(stderr);
+        MPI_Abort(MPI_COMM_WORLD, (int)err->code);
+    }
+    MPI_Finalize();
+}
