@@ -57,7 +57,8 @@ static void put_sizes(struct ld_buf *out, const struct ld_inspection *sum)
     put_size(out, sum, "kind", sizes->kind, sizes->n_rows);
     put_size(out, sum, box, sizes->box, sizes->n_rows);
     put_size(out, sum, class_rows, sizes->class_rows, sizes->n_main);
-    snprintf(features, sizeof(features), "features, %s", storage);
+    snprintf(features, sizeof(features), "features, %s",
+             sum->facts->storage == LD_STORAGE_FP32 ? "fp32" : "fp16");
     if (sum->facts->feature_channels > 0)
         put_size(out, sum, features, sizes->features, sizes->n_features);
     put_size(out, sum, "index, HDF5", sizes->index, sizes->n_rows);
@@ -131,6 +132,9 @@ static void put_errors(struct ld_buf *out, const struct ld_shard_facts *facts)
         ld_buf_printf(out, ", as the teacher gave them\n");
         return;
     }
+    if (facts->storage == LD_STORAGE_PREDICTED)
+        ld_buf_printf(out, ", gradient off by %g asked",
+                      facts->asked_gradient_error);
     ld_buf_printf(out, ", off by %.1e at most\n", facts->largest_logit_error);
     ld_buf_printf(out,
                   "  %-13s LD %.1e, KD %.1e for a student early in training,\n"
@@ -139,6 +143,17 @@ static void put_errors(struct ld_buf *out, const struct ld_shard_facts *facts)
                   facts->kd_gradient_error_early, "",
                   facts->ld_gradient_error_late, facts->kd_gradient_error_late,
                   facts->n_parts > 1 ? ", first shard" : "");
+}
+
+/* What no coder of single numbers can go below. */
+static void put_entropy(struct ld_buf *out, const struct ld_inspection *sum)
+{
+    const struct ld_shard_facts *facts = sum->facts;
+
+    if (facts->storage == LD_STORAGE_PREDICTED)
+        ld_buf_printf(out, "  %-13s %.1f bytes a box row, %.1f a class row%s\n",
+                      "entropy", facts->box_entropy, facts->class_entropy,
+                      facts->n_parts > 1 ? " (first shard)" : "");
 }
 
 static void put_scheme(struct ld_buf *out, const struct ld_shard_facts *facts)
@@ -203,6 +218,7 @@ static void put_facts(struct ld_buf *out, const struct ld_inspection *sum)
     ld_buf_printf(out, "  %-13s 4 sides of %d bins\n", "box rows",
                   facts->reg_max + 1);
     put_errors(out, facts);
+    put_entropy(out, sum);
     put_features(out, sum);
     ld_buf_printf(out, "  %-13s %s, shard format %d\n", "written by",
                   facts->program, facts->format);

@@ -27,19 +27,23 @@ static const char usage[] =
     "processes\n"
     "                        or machines share the work; so do the ranks of\n"
     "                        mpirun, without this\n"
+    "  --grad-error E        what storing may cost the distillation "
+    "gradients,\n"
+    "                        relative (key cache.grad_error, 0.01), or exact\n"
     "  --set KEY=VALUE       sets one key of the config; may be repeated\n"
     "  --device NAME         auto, cpu or cuda (key device)\n"
     "  --threads N           of the CPU; 0: all cores (key threads)\n"
     "  --help-config         every key with its default and meaning\n"
     "  --help, --version\n"
     "\n"
-    "Keys of interest: cache.storage (fp16, fp32), cache.images_per_shard,\n"
+    "Keys of interest: cache.storage, cache.images_per_shard,\n"
     "cache.skip_bad, cache.views, view.*, assign.*, data.*. See the README.\n";
 
 enum {
     OPT_TEACHER = 256,
     OPT_OUT,
     OPT_PART,
+    OPT_GRAD_ERROR,
     OPT_SET,
     OPT_DEVICE,
     OPT_THREADS,
@@ -52,6 +56,7 @@ static const struct option options[] = {
     {"teacher", required_argument, NULL, OPT_TEACHER},
     {"out", required_argument, NULL, OPT_OUT},
     {"part", required_argument, NULL, OPT_PART},
+    {"grad-error", required_argument, NULL, OPT_GRAD_ERROR},
     {"set", required_argument, NULL, OPT_SET},
     {"device", required_argument, NULL, OPT_DEVICE},
     {"threads", required_argument, NULL, OPT_THREADS},
@@ -100,6 +105,12 @@ static bool take_option(struct ld_cache_command *command, int option,
     case OPT_PART:
         command->part = optarg;
         return true;
+    case OPT_GRAD_ERROR:
+        return strcmp(optarg, "exact") == 0
+                   ? ld_settings_add(settings, "cache.storage=", "fp32", arena,
+                                     err)
+                   : ld_settings_add(settings, "cache.grad_error=", optarg,
+                                     arena, err);
     case OPT_SET:
         return ld_settings_add(settings, "", optarg, arena, err);
     case OPT_DEVICE:

@@ -6,12 +6,14 @@
 
 size_t ld_codec_bytes(enum ld_storage storage)
 {
-    return storage == LD_STORAGE_FP16 ? 2 : 4;
+    return storage == LD_STORAGE_FP32 ? 4 : 2;
 }
 
 const char *ld_codec_name(enum ld_storage storage)
 {
-    return storage == LD_STORAGE_FP16 ? "fp16" : "fp32";
+    static const char *const names[] = {"fp32", "fp16", "predicted"};
+
+    return names[storage];
 }
 
 /* ---- binary16: 1 sign, 5 exponent (bias 15), 10 mantissa bits ---- */
@@ -70,6 +72,7 @@ void ld_codec_encode(enum ld_storage storage, void *out, const float *in,
 {
     uint16_t *restrict halves = out;
 
+    assert(storage != LD_STORAGE_PREDICTED);
     if (storage == LD_STORAGE_FP32) {
         if (count > 0)
             memcpy(out, in, count * sizeof(*in));
@@ -84,6 +87,7 @@ void ld_codec_decode(enum ld_storage storage, float *out, const void *in,
 {
     const uint16_t *restrict halves = in;
 
+    assert(storage != LD_STORAGE_PREDICTED);
     if (storage == LD_STORAGE_FP32) {
         if (count > 0)
             memcpy(out, in, count * sizeof(*out));
@@ -144,5 +148,5 @@ double ld_codec_error_early(const struct ld_codec_error *sum)
 
 double ld_codec_error_late(const struct ld_codec_error *sum)
 {
-    return 10 * ld_codec_error_early(sum);
+    return 3 * ld_codec_error_early(sum);
 }

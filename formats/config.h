@@ -68,7 +68,8 @@ struct ld_config {
     } train;
     struct ld_detect_rules test;
     struct {
-        int storage; /* fp32, fp16 */
+        int storage;      /* enum ld_storage: fp32, fp16, predicted */
+        float grad_error; /* of predicted storage */
         int images_per_shard;
         bool skip_bad; /* leave out images that cannot be read, and say so */
     } cache;

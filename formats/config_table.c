@@ -32,7 +32,9 @@ _Static_assert(LD_IMITATE_FINEGRAINED == 0 && LD_IMITATE_FITNET == 1 &&
 _Static_assert(LD_NMS_PLAIN == 0 && LD_NMS_VOTING == 1 &&
                    sizeof(enum ld_nms) == sizeof(int),
                "test.nms");
-_Static_assert(LD_STORAGE_FP32 == 0 && LD_STORAGE_FP16 == 1, "cache.storage");
+_Static_assert(LD_STORAGE_FP32 == 0 && LD_STORAGE_FP16 == 1 &&
+                   LD_STORAGE_PREDICTED == 2,
+               "cache.storage");
 _Static_assert(sizeof(enum ld_vlr_mode) == sizeof(int) &&
                    sizeof(enum ld_ld_norm) == sizeof(int) &&
                    sizeof(enum ld_box_loss) == sizeof(int) &&
@@ -63,7 +65,7 @@ static const char *const ld_norms[] = {"sum", "per_image", "avg_factor", NULL};
 static const char *const imitations[] = {
     "finegrained", "fitnet", "decouple", "gibox", "main", "gi_teacher", NULL};
 static const char *const nmses[] = {"plain", "voting", NULL};
-static const char *const storages[] = {"fp32", "fp16", NULL};
+static const char *const storages[] = {"fp32", "fp16", "predicted", NULL};
 static const char *const devices[] = {"auto", "cpu", "cuda", NULL};
 
 #define AT(field) offsetof(struct ld_config, field)
@@ -284,8 +286,14 @@ const struct ld_setting ld_settings_table[] = {
     {"test.per_image", LD_SETTING_INT, AT(test.per_image), "100", 1, 100000,
      NULL, "Detections kept of an image."},
 
-    {"cache.storage", LD_SETTING_ENUM, AT(cache.storage), "fp16", 0, 0,
-     storages, "Numbers in shards: fp32 is exact, fp16 half the size."},
+    {"cache.storage", LD_SETTING_ENUM, AT(cache.storage), "predicted", 0, 0,
+     storages,
+     "Logits in shards: fp32 is exact, fp16 half the size, predicted a sixth: "
+     "whole numbers of a step chosen by cache.grad_error."},
+    {"cache.grad_error", LD_SETTING_FLOAT, AT(cache.grad_error), "0.01", 0.0001,
+     0.5, NULL,
+     "Error of the distillation gradients that predicted storage may cost, "
+     "relative, late in training; what it costs is measured and kept."},
     {"cache.views", LD_SETTING_INT, AT(views.n_seeded), "0", 0,
      LD_MAX_SEEDED_VIEWS, NULL,
      "Views of each image in a cache of several scales, drawn by "

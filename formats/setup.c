@@ -240,6 +240,9 @@ struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
         .feature_channels =
             config->loss.im > 0 ? config->model.fpn_channels : 0,
         .storage = (enum ld_storage)config->cache.storage,
+        .asked_gradient_error = config->cache.storage == LD_STORAGE_PREDICTED
+                                    ? (double)config->cache.grad_error
+                                    : 0,
     };
 
     memcpy(facts.mean, view->mean, sizeof(facts.mean));

@@ -7,13 +7,18 @@
  *   /rows/box       fp32|fp16 (R, 4, B)   box logits: left, top, right, bottom
  *   /rows/class     fp32|fp16 (M, K)      class logits of the main rows; then
  *                   the background's, if the teacher has one: (M, K + 1)
+ *                   predicted: uint16 (B - 1, 4, R) and (K, M), what was
+ *                   foretold taken away (formats/steps.h, formats/predict.h),
+ *                   by /steps/box_weight, .. and the attributes box_step,
+ *                   class_step; box logits come back but for a constant a side
  *   /features/location  int32 (F)    if the cache is to serve imitation:
  *   /features/rows  fp32|fp16 (F, C)      the teacher's features there
  *   /index/...      one entry a view: image_id, view (its number: 0 plain, 1
  *                   mirrored, or of the seeded ones), height, width,
  *                   canvas_height, canvas_width, flipped, row_start, n_rows,
  *                   main_start, n_main, checksum (CRC-32 of the view's stored
- *                   bytes), feature_start, n_features, feature_checksum
+ *                   bytes but the predicted: their frames have their own),
+ *                   feature_start, n_features, feature_checksum
  *   /index/frames   uint64 (F, 2)    address and size in the file of each
  *                   chunk of location, then kind, box, class, and of the
  *                   features' location and rows
@@ -65,13 +70,17 @@ struct ld_shard_facts {
                               "none" */
     int feature_channels;  /* C; 0: no features are held */
     enum ld_storage storage;
+    double asked_gradient_error; /* late, of predicted storage; else 0 */
     /* Of LD at temperature 10, KD at 2 (formats/codec.h). Measured by the
      * writer itself, whatever these say when it starts; 0 for fp32. */
     double ld_gradient_error_early, ld_gradient_error_late;
     double kd_gradient_error_early, kd_gradient_error_late;
     double largest_logit_error;
     double feature_error; /* |stored - exact| / |exact|, over all features */
-    int part, n_parts;    /* which shard of how many: 0 to n_parts - 1 */
+    /* Bytes a row of predicted storage at the entropy of its numbers; 0 else.
+     * Measured by the writer. */
+    double box_entropy, class_entropy;
+    int part, n_parts; /* which shard of how many: 0 to n_parts - 1 */
 };
 
 struct ld_record {

@@ -16,13 +16,17 @@ struct ld_column_tail {
     hid_t set;
     unsigned char *rows; /* chunk_rows of them, n_rows are filled */
     size_t n_rows, n_chunks;
+    uint32_t *histogram; /* of each number, of a predicted column */
 };
 
 struct ld_columns_writer {
     const char *path; /* for errors; borrowed */
     struct ld_column is[LD_N_COLUMNS];
     struct ld_column_tail tail[LD_N_COLUMNS];
-    unsigned char *shuffled, *frame; /* one chunk on its way */
+    const struct ld_steps *steps[LD_N_COLUMNS]; /* of a predicted one; set by
+                                                   the owner before it puts */
+    unsigned char *shuffled, *frame;            /* one chunk on its way */
+    void *strip;                                /* scratch of the prediction */
     size_t frame_room;
     ZSTD_CCtx *zstd;
 };
@@ -37,6 +41,10 @@ int64_t ld_columns_count(const struct ld_columns_writer *w,
                          enum ld_column_id id);
 bool ld_columns_put(struct ld_columns_writer *w, enum ld_column_id id,
                     const void *rows, size_t n_rows, struct ld_err *err);
+/* Bytes a row of a predicted column at the entropy of its bytes, each column of
+ * numbers by itself: what no coder of single numbers can go below. */
+double ld_columns_entropy(const struct ld_columns_writer *w,
+                          enum ld_column_id id);
 /* Writes the waiting rows. Nothing may be put afterwards. */
 bool ld_columns_flush(struct ld_columns_writer *w, struct ld_err *err);
 /* Where the frames stand, column after column; `file_path` is the file as it
@@ -53,6 +61,7 @@ struct ld_columns {
     int fd;
     const char *path; /* for errors; borrowed */
     struct ld_column is[LD_N_COLUMNS];
+    const struct ld_steps *steps[LD_N_COLUMNS]; /* of a predicted one */
     const struct ld_frame *frames[LD_N_COLUMNS];
     size_t n_frames[LD_N_COLUMNS];
     size_t largest_frame, largest_chunk; /* bytes */
@@ -66,6 +75,7 @@ bool ld_columns_place(struct ld_columns *columns, const struct ld_frame *frames,
 /* What one thread needs to decode. */
 struct ld_columns_scratch {
     unsigned char *frame, *chunk; /* the arena's */
+    void *strip;                  /* likewise */
     ZSTD_DCtx *zstd;
 };
 
@@ -74,8 +84,14 @@ bool ld_columns_scratch_new(struct ld_columns_scratch *out,
                             struct ld_arena *arena, struct ld_err *err);
 void ld_columns_scratch_free(struct ld_columns_scratch *scratch);
 
-/* n_rows rows from `start` on, as stored. LD_ERR_FORMAT if a frame is
- * damaged. */
+/* The numbers of a predicted column's rows. LD_ERR_FORMAT if a frame is
+ * damaged: it holds a checksum of its own. */
+bool ld_columns_restore(const struct ld_columns *columns, enum ld_column_id id,
+                        int64_t start, size_t n_rows, float *out,
+                        struct ld_columns_scratch *scratch, struct ld_err *err);
+
+/* n_rows rows of any other column from `start` on, as stored. LD_ERR_FORMAT if
+ * a frame is damaged. */
 bool ld_columns_read(const struct ld_columns *columns, enum ld_column_id id,
                      int64_t start, size_t n_rows, void *out,
                      struct ld_columns_scratch *scratch, struct ld_err *err);

@@ -44,12 +44,19 @@ bool ld_columns_scratch_new(struct ld_columns_scratch *out,
                             const struct ld_columns *columns,
                             struct ld_arena *arena, struct ld_err *err)
 {
+    size_t widest = 0;
+
+    for (int c = 0; c < LD_N_COLUMNS; c++)
+        if (columns->is[c].row_items > widest)
+            widest = columns->is[c].row_items;
     *out = (struct ld_columns_scratch){
         .frame = ld_arena_new(arena, columns->largest_frame, 1, err),
         .chunk = ld_arena_new(arena, columns->largest_chunk, 1, err),
+        .strip =
+            ld_arena_new(arena, ld_predict_scratch_bytes((int)widest), 1, err),
         .zstd = ZSTD_createDCtx(),
     };
-    if (out->frame && out->chunk && out->zstd)
+    if (out->frame && out->chunk && out->strip && out->zstd)
         return true;
     ld_columns_scratch_free(out);
     return ld_fail(err, LD_ERR_MEMORY, "out of memory to read a shard");
@@ -115,6 +122,51 @@ bool ld_columns_read(const struct ld_columns *columns, enum ld_column_id id,
             return false;
         unshuffle(to, scratch->chunk, is, first, n);
         to += n * ld_column_row_bytes(is);
+        at += n;
+        n_rows -= n;
+    }
+    return true;
+}
+
+/* Rows [first, first + n_rows) of a predicted chunk. */
+static void restore(const struct ld_columns *columns, enum ld_column_id id,
+                    size_t first, size_t n_rows, float *out,
+                    struct ld_columns_scratch *scratch)
+{
+    const struct ld_steps *steps = columns->steps[id];
+    size_t row_items = (size_t)steps->groups * (size_t)steps->width;
+
+    while (n_rows > 0) {
+        size_t begin = first % LD_PREDICT_STRIP;
+        size_t room = LD_PREDICT_STRIP - begin;
+        size_t n = n_rows < room ? n_rows : room;
+        const int32_t *strip = ld_predict_decode(
+            &steps->predictor, scratch->chunk, columns->is[id].chunk_rows,
+            first - begin, scratch->strip);
+
+        ld_steps_restore_strip(steps, out, strip, begin, n);
+        out += n * row_items;
+        first += n;
+        n_rows -= n;
+    }
+}
+
+bool ld_columns_restore(const struct ld_columns *columns, enum ld_column_id id,
+                        int64_t start, size_t n_rows, float *out,
+                        struct ld_columns_scratch *scratch, struct ld_err *err)
+{
+    const struct ld_column *is = &columns->is[id];
+    const struct ld_steps *steps = columns->steps[id];
+    size_t at = (size_t)start;
+
+    while (n_rows > 0) {
+        size_t first = at % is->chunk_rows, room = is->chunk_rows - first;
+        size_t n = n_rows < room ? n_rows : room;
+
+        if (!decode_frame(columns, (int)id, at / is->chunk_rows, scratch, err))
+            return false;
+        restore(columns, id, first, n, out, scratch);
+        out += n * (size_t)steps->groups * (size_t)steps->width;
         at += n;
         n_rows -= n;
     }

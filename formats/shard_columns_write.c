@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -8,16 +9,21 @@
 #include "formats/shard_columns.h"
 #include "formats/zstd_filter.h"
 
-enum { ZSTD_LEVEL = 1 };
+enum {
+    ZSTD_LEVEL = 1,
+    BLOCK_BYTES = 4096, /* enough that a Huffman table of its own pays */
+    SYMBOLS = 2048,     /* of which the entropy is taken; more are rare */
+};
 
 /* ---- start ---- */
 
 static hid_t column_properties(const struct ld_column *is)
 {
     hid_t list = ld_h5_plain(H5P_DATASET_CREATE);
-    hsize_t chunk[3] = {is->chunk_rows, is->dim[1], is->dim[2]};
+    hsize_t chunk[3] = {is->dim[0], is->dim[1], is->dim[2]};
     unsigned level = ZSTD_LEVEL;
 
+    chunk[is->row_axis] = is->chunk_rows;
     if (list >= 0 && (H5Pset_chunk(list, is->rank, chunk) < 0 ||
                       (is->item_bytes > 1 && H5Pset_shuffle(list) < 0) ||
                       H5Pset_filter(list, LD_ZSTD_FILTER, H5Z_FLAG_MANDATORY, 1,
@@ -30,11 +36,13 @@ static hid_t column_properties(const struct ld_column *is)
 
 static hid_t create_dataset(hid_t file, const struct ld_column *is, hid_t type)
 {
-    hsize_t dims[3] = {0, is->dim[1], is->dim[2]};
-    hsize_t most[3] = {H5S_UNLIMITED, is->dim[1], is->dim[2]};
-    hid_t space = H5Screate_simple(is->rank, dims, most);
-    hid_t list = column_properties(is), set = -1;
+    hsize_t dims[3] = {is->dim[0], is->dim[1], is->dim[2]};
+    hsize_t most[3] = {is->dim[0], is->dim[1], is->dim[2]};
+    hid_t list = column_properties(is), set = -1, space;
 
+    dims[is->row_axis] = 0;
+    most[is->row_axis] = H5S_UNLIMITED;
+    space = H5Screate_simple(is->rank, dims, most);
     if (space >= 0 && type >= 0 && list >= 0)
         set = H5Dcreate2(file, is->name, type, space, H5P_DEFAULT, list,
                          H5P_DEFAULT);
@@ -63,7 +71,7 @@ static bool create_datasets(struct ld_columns_writer *w, hid_t file,
 
         if (w->is[c].row_items == 0)
             continue;
-        type = ld_column_type((enum ld_column_id)c, facts->storage);
+        type = ld_column_type((enum ld_column_id)c, w->is[c].storage);
         w->tail[c].set = create_dataset(file, &w->is[c], type);
         ok = w->tail[c].set >= 0;
         H5Tclose(type);
@@ -75,21 +83,28 @@ static bool create_datasets(struct ld_columns_writer *w, hid_t file,
  * forms of one chunk. */
 static bool make_room(struct ld_columns_writer *w, struct ld_err *err)
 {
-    size_t largest = 0;
+    size_t largest = 0, widest = 0;
 
     for (int c = 0; c < LD_N_COLUMNS; c++) {
-        size_t bytes = ld_column_chunk_bytes(&w->is[c]);
+        const struct ld_column *is = &w->is[c];
+        size_t bytes = ld_column_chunk_bytes(is);
 
         w->tail[c].rows = ld_new(bytes, 1, err);
-        if (!w->tail[c].rows)
+        w->tail[c].histogram =
+            is->storage == LD_STORAGE_PREDICTED
+                ? ld_new(SYMBOLS * is->row_items, sizeof(uint32_t), err)
+                : NULL;
+        if (err->code != LD_OK)
             return false;
         largest = bytes > largest ? bytes : largest;
+        widest = is->row_items > widest ? is->row_items : widest;
     }
+    w->strip = ld_new(ld_predict_scratch_bytes((int)widest), 1, err);
     w->frame_room = ZSTD_compressBound(largest);
     w->shuffled = ld_new(largest, 1, err);
     w->frame = ld_new(w->frame_room, 1, err);
     w->zstd = ZSTD_createCCtx();
-    if (!w->shuffled || !w->frame || !w->zstd)
+    if (!w->strip || !w->shuffled || !w->frame || !w->zstd)
         return ld_fail(err, LD_ERR_MEMORY, "out of memory for a shard");
     ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL);
     ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_checksumFlag, 1);
@@ -127,21 +142,73 @@ static void shuffle(unsigned char *out, const unsigned char *in, size_t n_items,
             *out++ = in[i * item_bytes + b];
 }
 
-/* Compresses the waiting rows, zeros behind them, and writes the chunk. */
+/* The waiting rows, zeros behind them, as the bytes to be compressed. */
+static void lay_out(struct ld_columns_writer *w, enum ld_column_id id)
+{
+    const struct ld_column *is = &w->is[id];
+    struct ld_column_tail *tail = &w->tail[id];
+    size_t row_bytes = ld_column_row_bytes(is);
+    size_t bytes = ld_column_chunk_bytes(is);
+
+    memset(tail->rows + tail->n_rows * row_bytes, 0,
+           bytes - tail->n_rows * row_bytes);
+    if (is->storage != LD_STORAGE_PREDICTED) {
+        shuffle(w->shuffled, tail->rows, bytes / is->item_bytes,
+                is->item_bytes);
+        return;
+    }
+    ld_predict_encode(&w->steps[id]->predictor, w->shuffled,
+                      (const int16_t *)(void *)tail->rows, is->chunk_rows,
+                      w->strip);
+    for (size_t c = 0; c < is->row_items; c++)
+        for (size_t r = 0; r < tail->n_rows; r++) {
+            size_t at = c * is->chunk_rows + r;
+            size_t symbol =
+                w->shuffled[at] | (size_t)w->shuffled[bytes / 2 + at] << 8;
+
+            tail->histogram[SYMBOLS * c +
+                            (symbol < SYMBOLS ? symbol : SYMBOLS - 1)]++;
+        }
+}
+
+/* Compresses what was laid out; a block of a predicted chunk's frame ends
+ * after some whole columns, which are alike. */
+static size_t compress(struct ld_columns_writer *w, const struct ld_column *is)
+{
+    size_t bytes = ld_column_chunk_bytes(is), half = bytes / 2, left = 0;
+    size_t block =
+        (BLOCK_BYTES - 1) / is->chunk_rows * is->chunk_rows + is->chunk_rows;
+    ZSTD_inBuffer in = {w->shuffled, 0, 0};
+    ZSTD_outBuffer out = {w->frame, w->frame_room, 0};
+
+    if (is->storage != LD_STORAGE_PREDICTED)
+        return ZSTD_compress2(w->zstd, w->frame, w->frame_room, w->shuffled,
+                              bytes);
+    ZSTD_CCtx_setPledgedSrcSize(w->zstd, bytes);
+    while (in.pos < half && !ZSTD_isError(left)) {
+        in.size = in.pos + block < half ? in.pos + block : half;
+        left = ZSTD_compressStream2(w->zstd, &out, &in, ZSTD_e_flush);
+    }
+    in.size = bytes;
+    if (!ZSTD_isError(left))
+        left = ZSTD_compressStream2(w->zstd, &out, &in, ZSTD_e_end);
+    assert(ZSTD_isError(left) || left == 0); /* there is room for all */
+    return ZSTD_isError(left) ? left : out.pos;
+}
+
 static bool write_chunk(struct ld_columns_writer *w, enum ld_column_id id,
                         struct ld_err *err)
 {
     const struct ld_column *is = &w->is[id];
     struct ld_column_tail *tail = &w->tail[id];
-    size_t row_bytes = ld_column_row_bytes(is);
-    size_t bytes = ld_column_chunk_bytes(is), len;
-    hsize_t offset[3] = {tail->n_chunks * is->chunk_rows};
-    hsize_t extent[3] = {offset[0] + tail->n_rows, is->dim[1], is->dim[2]};
+    hsize_t offset[3] = {0};
+    hsize_t extent[3] = {is->dim[0], is->dim[1], is->dim[2]};
+    size_t len;
 
-    memset(tail->rows + tail->n_rows * row_bytes, 0,
-           bytes - tail->n_rows * row_bytes);
-    shuffle(w->shuffled, tail->rows, bytes / is->item_bytes, is->item_bytes);
-    len = ZSTD_compress2(w->zstd, w->frame, w->frame_room, w->shuffled, bytes);
+    offset[is->row_axis] = tail->n_chunks * is->chunk_rows;
+    extent[is->row_axis] = offset[is->row_axis] + tail->n_rows;
+    lay_out(w, id);
+    len = compress(w, is);
     if (ZSTD_isError(len))
         return ld_fail(err, LD_ERR_MEMORY, "%s: cannot compress: %s", w->path,
                        ZSTD_getErrorName(len));
@@ -151,6 +218,19 @@ static bool write_chunk(struct ld_columns_writer *w, enum ld_column_id id,
     tail->n_chunks++;
     tail->n_rows = 0;
     return true;
+}
+
+double ld_columns_entropy(const struct ld_columns_writer *w,
+                          enum ld_column_id id)
+{
+    double n = (double)ld_columns_count(w, id), bits = 0;
+
+    for (size_t i = 0; n > 0 && i < SYMBOLS * w->is[id].row_items; i++) {
+        double share = w->tail[id].histogram[i] / n;
+
+        bits -= share > 0 ? share * log2(share) : 0;
+    }
+    return bits / 8;
 }
 
 bool ld_columns_put(struct ld_columns_writer *w, enum ld_column_id id,
@@ -223,10 +303,11 @@ static bool locate_chunks(struct ld_columns_writer *w, enum ld_column_id id,
     const struct ld_column_tail *tail = &w->tail[id];
 
     for (size_t i = 0; i < tail->n_chunks; i++) {
-        hsize_t offset[3] = {i * w->is[id].chunk_rows}, size;
+        hsize_t offset[3] = {0}, size;
         haddr_t address;
         unsigned mask;
 
+        offset[w->is[id].row_axis] = i * w->is[id].chunk_rows;
         if (H5Dget_chunk_info_by_coord(tail->set, offset, &mask, &address,
                                        &size) < 0)
             return ld_h5_fail(err, LD_ERR_IO, w->path, "find a chunk");
@@ -267,7 +348,9 @@ bool ld_columns_close(struct ld_columns_writer *w)
         if (w->tail[c].set > 0)
             ok = H5Dclose(w->tail[c].set) >= 0 && ok;
         ld_delete(w->tail[c].rows);
+        ld_delete(w->tail[c].histogram);
     }
+    ld_delete(w->strip);
     ld_delete(w->shuffled);
     ld_delete(w->frame);
     ZSTD_freeCCtx(w->zstd);

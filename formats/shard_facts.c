@@ -34,12 +34,15 @@ static const struct ld_field fact_fields[] = {
     {FACT(all_classes, 'B', 1)},
     {FACT(imitation, 's', 1)},
     {FACT(feature_channels, 'i', 1)},
+    {FACT(asked_gradient_error, 'd', 1)},
     {FACT(ld_gradient_error_early, 'd', 1)},
     {FACT(ld_gradient_error_late, 'd', 1)},
     {FACT(kd_gradient_error_early, 'd', 1)},
     {FACT(kd_gradient_error_late, 'd', 1)},
     {FACT(largest_logit_error, 'd', 1)},
     {FACT(feature_error, 'd', 1)},
+    {FACT(box_entropy, 'd', 1)},
+    {FACT(class_entropy, 'd', 1)},
     {FACT(part, 'i', 1)},
     {FACT(n_parts, 'i', 1)},
 };
@@ -72,7 +75,7 @@ static bool get_storage(hid_t file, enum ld_storage *out,
 
     if (!ld_h5_get_text(file, "storage", &name, arena, err))
         return false;
-    for (enum ld_storage s = LD_STORAGE_FP32; s <= LD_STORAGE_FP16; s++)
+    for (enum ld_storage s = LD_STORAGE_FP32; s <= LD_STORAGE_PREDICTED; s++)
         if (strcmp(name, ld_codec_name(s)) == 0) {
             *out = s;
             return true;
@@ -160,7 +163,7 @@ static bool is_compared(const char *name, const struct ld_shard_facts *wanted)
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (strcmp(name, others[i]) == 0)
             return false;
-    return strstr(name, "_error") == NULL;
+    return strstr(name, "_error") == NULL && strstr(name, "_entropy") == NULL;
 }
 
 static void print_number(char out[32], char letter, const unsigned char *at)

@@ -1,5 +1,6 @@
 #include "formats/shard_layout.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -7,18 +8,36 @@
 
 /* ---- columns ---- */
 
-enum { CHUNK_BYTES = 32 * 1024, MAX_CHUNK_ROWS = 4096 };
+enum {
+    CHUNK_BYTES = 32 * 1024,
+    PREDICTED_BYTES = 48 * 1024,
+    MAX_CHUNK_ROWS = 4096
+};
 
 /* A record's rows are read with little beside them, yet a frame is long enough
- * to compress well. */
+ * to compress well. Of a predicted number only one byte counts: the other is
+ * next to nothing. */
 static size_t chunk_rows_of(const struct ld_column *column)
 {
-    size_t rows = 1;
+    bool predicted = column->storage == LD_STORAGE_PREDICTED;
+    size_t rows = predicted ? LD_PREDICT_STRIP : 1;
+    size_t row_bytes =
+        predicted ? column->row_items : ld_column_row_bytes(column);
+    size_t most = predicted ? PREDICTED_BYTES : CHUNK_BYTES;
 
-    while (rows < MAX_CHUNK_ROWS &&
-           2 * rows * ld_column_row_bytes(column) <= CHUNK_BYTES)
+    while (rows < MAX_CHUNK_ROWS && 2 * rows * row_bytes <= most)
         rows *= 2;
     return rows;
+}
+
+/* Features are next to random: there is nothing to foretell. */
+static enum ld_storage storage_of(enum ld_column_id id, enum ld_storage storage)
+{
+    if (id == LD_COLUMN_BOX || id == LD_COLUMN_CLASS)
+        return storage;
+    return storage == LD_STORAGE_FP32 || id != LD_COLUMN_FEATURE
+               ? LD_STORAGE_FP32
+               : LD_STORAGE_FP16;
 }
 
 void ld_columns_of(const struct ld_shard_facts *facts,
@@ -52,8 +71,25 @@ void ld_columns_of(const struct ld_shard_facts *facts,
                                                 .row_items = C,
                                                 .rank = 2,
                                                 .dim = {0, C}};
-    for (int i = 0; i < LD_N_COLUMNS; i++)
+    if (facts->storage == LD_STORAGE_PREDICTED) {
+        out[LD_COLUMN_BOX] =
+            (struct ld_column){.name = "rows/box",
+                               .item_bytes = item,
+                               .row_items = 4 * (size_t)(B - 1),
+                               .rank = 3,
+                               .row_axis = 2,
+                               .dim = {B - 1, 4, 0}};
+        out[LD_COLUMN_CLASS] = (struct ld_column){.name = "rows/class",
+                                                  .item_bytes = item,
+                                                  .row_items = K,
+                                                  .rank = 2,
+                                                  .row_axis = 1,
+                                                  .dim = {K, 0}};
+    }
+    for (int i = 0; i < LD_N_COLUMNS; i++) {
+        out[i].storage = storage_of((enum ld_column_id)i, facts->storage);
         out[i].chunk_rows = chunk_rows_of(&out[i]);
+    }
 }
 
 /* IEEE binary16, which HDF5 has by name since 1.14.4 only. */
@@ -75,7 +111,71 @@ hid_t ld_column_type(enum ld_column_id id, enum ld_storage storage)
         return H5Tcopy(H5T_STD_I32LE);
     if (id == LD_COLUMN_KIND)
         return H5Tcopy(H5T_STD_U8LE);
-    return storage == LD_STORAGE_FP16 ? half_type() : H5Tcopy(H5T_IEEE_F32LE);
+    if (storage == LD_STORAGE_PREDICTED && id != LD_COLUMN_FEATURE)
+        return H5Tcopy(H5T_STD_U16LE);
+    return storage == LD_STORAGE_FP32 ? H5Tcopy(H5T_IEEE_F32LE) : half_type();
+}
+
+/* ---- steps ---- */
+
+bool ld_shard_steps_make(struct ld_shard_steps *out,
+                         const struct ld_shard_facts *facts,
+                         struct ld_arena *arena, struct ld_err *err)
+{
+    return ld_steps_make(&out->box, 4, facts->reg_max + 1, true, arena, err) &&
+           ld_steps_make(&out->class_rows, 1, facts->n_logits, false, arena,
+                         err);
+}
+
+static bool put_steps(hid_t file, hid_t group, const struct ld_steps *s,
+                      const char *const names[3])
+{
+    const struct ld_predictor *p = &s->predictor;
+    size_t n = (size_t)p->n_columns;
+
+    return ld_h5_put(file, names[0], H5T_IEEE_F64LE, &s->step, 1) &&
+           ld_h5_put_array(group, names[1], H5T_STD_I16LE, p->weight,
+                           n * LD_PREDICT_TAPS) &&
+           ld_h5_put_array(group, names[2], H5T_STD_I32LE, p->bias, n);
+}
+
+static bool get_steps(hid_t file, hid_t group, struct ld_steps *s,
+                      const char *const names[3])
+{
+    const struct ld_predictor *p = &s->predictor;
+    size_t n = (size_t)p->n_columns;
+
+    return ld_h5_get(file, names[0], H5T_IEEE_F64LE, &s->step, 1) &&
+           isfinite(s->step) && s->step > 0 &&
+           ld_h5_get_array(group, names[1], H5T_STD_I16LE, p->weight,
+                           n * LD_PREDICT_TAPS) &&
+           ld_h5_get_array(group, names[2], H5T_STD_I32LE, p->bias, n);
+}
+
+static const char *const box_names[3] = {"box_step", "box_weight", "box_bias"};
+static const char *const class_names[3] = {"class_step", "class_weight",
+                                           "class_bias"};
+
+bool ld_shard_steps_put(hid_t file, const struct ld_shard_steps *steps)
+{
+    hid_t plain = ld_h5_plain(H5P_GROUP_CREATE);
+    hid_t group = H5Gcreate2(file, "steps", H5P_DEFAULT, plain, H5P_DEFAULT);
+    bool ok = group >= 0 && put_steps(file, group, &steps->box, box_names) &&
+              put_steps(file, group, &steps->class_rows, class_names);
+
+    H5Pclose(plain);
+    return group >= 0 && H5Gclose(group) >= 0 && ok;
+}
+
+bool ld_shard_steps_get(hid_t file, struct ld_shard_steps *steps)
+{
+    hid_t group = H5Gopen2(file, "steps", H5P_DEFAULT);
+    bool ok = group >= 0 && get_steps(file, group, &steps->box, box_names) &&
+              get_steps(file, group, &steps->class_rows, class_names);
+
+    if (group >= 0)
+        H5Gclose(group);
+    return ok;
 }
 
 /* ---- fields ---- */

@@ -5,6 +5,7 @@
 #include <hdf5.h>
 
 #include "formats/shard.h"
+#include "formats/steps.h"
 
 /* The datasets of /rows and /features. */
 enum ld_column_id {
@@ -19,14 +20,21 @@ enum ld_column_id {
 
 /* A chunk of `chunk_rows` rows is one frame: its bytes shuffled (all first
  * bytes of the items, then all second bytes, ...: HDF5's filter 2), then
- * compressed. The last chunk of a column is filled up with zeros. */
+ * compressed. The last chunk of a column is filled up with zeros.
+ *
+ * The chunk of a predicted column holds its numbers column after column, a row
+ * of the file along the last dimension, and what was foretold of each is taken
+ * away (formats/predict.h); a block of the frame, with a Huffman table of its
+ * own, is a few columns. */
 struct ld_column {
     const char *name;  /* "rows/box" */
     size_t item_bytes; /* 1, 2 or 4 */
     size_t row_items;  /* 0: the shard has no such column */
     size_t chunk_rows;
+    enum ld_storage storage;
     int rank;        /* of the dataset */
-    unsigned dim[3]; /* dim[0] is free */
+    int row_axis;    /* the dimension that grows: the last, if predicted */
+    unsigned dim[3]; /* dim[row_axis] is free */
 };
 
 void ld_columns_of(const struct ld_shard_facts *facts,
@@ -44,6 +52,22 @@ static inline size_t ld_column_chunk_bytes(const struct ld_column *column)
 
 /* The file's type of a column's items; H5Tclose it. */
 hid_t ld_column_type(enum ld_column_id id, enum ld_storage storage);
+
+/* The steps of a predicted shard's box and class rows. */
+struct ld_shard_steps {
+    struct ld_steps box, class_rows;
+};
+
+/* Those of no data yet; the arena's. */
+bool ld_shard_steps_make(struct ld_shard_steps *out,
+                         const struct ld_shard_facts *facts,
+                         struct ld_arena *arena, struct ld_err *err);
+
+/* /steps: box_weight, class_weight int16 (columns, 64), box_bias, class_bias
+ * int32 (columns); attributes of the file box_step, class_step. As the arrays
+ * of the index. */
+bool ld_shard_steps_put(hid_t file, const struct ld_shard_steps *steps);
+bool ld_shard_steps_get(hid_t file, struct ld_shard_steps *steps);
 
 /* One member of a struct that is stored as an array or attribute of its name.
  */
@@ -63,7 +87,8 @@ struct ld_shard_entry {
     uint8_t flipped;
     int64_t row_start, main_start; /* in the columns */
     int32_t n_rows, n_main;
-    uint32_t checksum;     /* CRC-32 of location, kind, box, class as stored */
+    uint32_t checksum;     /* CRC-32 of location, kind and what is not predicted
+                             of box and class as stored */
     int64_t feature_start; /* in the columns of /features */
     int32_t n_features;
     uint32_t feature_checksum; /* CRC-32 of their location and rows */

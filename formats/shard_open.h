@@ -9,6 +9,7 @@ struct ld_shard {
     struct ld_arena arena; /* of all below */
     struct ld_seal seal;
     struct ld_shard_facts facts;
+    struct ld_shard_steps steps; /* of a predicted one */
     struct ld_columns columns;
     struct ld_shard_entry *entries;
     int n_views, n_skipped;

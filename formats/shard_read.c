@@ -135,12 +135,25 @@ static bool read_skipped(struct ld_shard *shard, hid_t file, struct ld_err *err)
     return ok || bad(shard, err, "its list of skipped images is damaged");
 }
 
+static bool read_steps(struct ld_shard *shard, hid_t file, struct ld_err *err)
+{
+    if (shard->facts.storage != LD_STORAGE_PREDICTED)
+        return true;
+    shard->columns.steps[LD_COLUMN_BOX] = &shard->steps.box;
+    shard->columns.steps[LD_COLUMN_CLASS] = &shard->steps.class_rows;
+    return ld_shard_steps_make(&shard->steps, &shard->facts, &shard->arena,
+                               err) &&
+           (ld_shard_steps_get(file, &shard->steps) ||
+            bad(shard, err, "what its rows are foretold by is damaged"));
+}
+
 /* All that HDF5 is needed for. */
 static bool read_metadata(struct ld_shard *shard, int64_t n_rows[LD_N_COLUMNS],
                           struct ld_err *err)
 {
     hid_t file = ld_h5_open(shard->path, err);
     bool ok = file >= 0 && read_facts(shard, file, err) &&
+              read_steps(shard, file, err) &&
               read_entries(shard, file, n_rows, err) &&
               read_skipped(shard, file, err);
 

@@ -47,13 +47,33 @@ static void *read_stored(struct reading *r, enum ld_column_id id)
     return stored;
 }
 
+/* Not of the checksum: their frames have one each. */
+static const float *read_predicted(struct reading *r, enum ld_column_id id)
+{
+    const struct ld_columns *columns = &r->shard->columns;
+    const struct ld_steps *steps = columns->steps[id];
+    size_t n;
+    int64_t start = rows_of(r->entry, id, &n);
+    float *numbers =
+        ld_arena_new(r->arena, n * (size_t)steps->groups * (size_t)steps->width,
+                     sizeof(*numbers), r->err);
+
+    return numbers && ld_columns_restore(columns, id, start, n, numbers,
+                                         &r->scratch, r->err)
+               ? numbers
+               : NULL;
+}
+
 static const float *read_numbers(struct reading *r, enum ld_column_id id)
 {
-    enum ld_storage storage = r->shard->facts.storage;
-    void *stored = read_stored(r, id);
+    enum ld_storage storage = r->shard->columns.is[id].storage;
+    void *stored;
     size_t count;
     float *numbers;
 
+    if (storage == LD_STORAGE_PREDICTED)
+        return read_predicted(r, id);
+    stored = read_stored(r, id);
     if (!stored || storage == LD_STORAGE_FP32)
         return stored;
     rows_of(r->entry, id, &count);

@@ -8,6 +8,7 @@
 #include "formats/h5file.h"
 #include "formats/seal.h"
 #include "formats/shard_columns.h"
+#include "formats/shard_pending.h"
 
 /* Temperatures of the two losses whose error is measured: spec losses 5, 6. */
 static const float LD_TEMPERATURE = 10, KD_TEMPERATURE = 2;
@@ -16,6 +17,8 @@ struct ld_shard_writer {
     char path[4096], temporary[4096];
     hid_t file;
     struct ld_columns_writer columns;
+    struct ld_shard_steps steps; /* of a predicted shard */
+    struct ld_pending pending;   /* likewise */
     struct ld_shard_facts facts;
     struct ld_arena arena; /* of facts and of the reasons to skip */
     struct ld_buf entries; /* struct ld_shard_entry */
@@ -44,10 +47,17 @@ static bool start(struct ld_shard_writer *w, const char *path,
         !ld_facts_copy(&w->facts, facts, &w->arena, err))
         return false;
     w->facts.format = LD_SHARD_FORMAT;
+    if (facts->storage == LD_STORAGE_PREDICTED &&
+        !ld_shard_steps_make(&w->steps, &w->facts, &w->arena, err))
+        return false;
     w->created = true; /* even a failed creation may leave a file */
     w->file = ld_h5_create(w->temporary, err);
-    return w->file >= 0 &&
-           ld_columns_create(&w->columns, w->file, w->path, &w->facts, err);
+    if (w->file < 0 ||
+        !ld_columns_create(&w->columns, w->file, w->path, &w->facts, err))
+        return false;
+    w->columns.steps[LD_COLUMN_BOX] = &w->steps.box;
+    w->columns.steps[LD_COLUMN_CLASS] = &w->steps.class_rows;
+    return true;
 }
 
 struct ld_shard_writer *ld_shard_create(const char *path,
@@ -140,6 +150,27 @@ static void measure(struct ld_shard_writer *w, enum ld_column_id id,
     }
 }
 
+/* Whole numbers of a step; not of the checksum, as their frames have one. */
+static bool put_steps(struct ld_shard_writer *w, enum ld_column_id id,
+                      const float *numbers, size_t n_rows, struct ld_err *err)
+{
+    const struct ld_steps *s = w->columns.steps[id];
+    size_t count = n_rows * (size_t)s->groups * (size_t)s->width;
+    int16_t *kept =
+        reserve(&w->stored, n_rows * (size_t)s->n_columns * sizeof(*kept), err);
+    float *decoded = reserve(&w->decoded, count * sizeof(*decoded), err);
+
+    if (!kept || !decoded)
+        return false;
+    ld_steps_keep(s, kept, numbers, n_rows);
+    ld_steps_restore(s, decoded, kept, n_rows);
+    if (s->relative) /* to compare with what it was relative to */
+        for (size_t i = 0; i < count; i++)
+            decoded[i] += numbers[i - i % (size_t)s->width];
+    measure(w, id, numbers, decoded, count);
+    return ld_columns_put(&w->columns, id, kept, n_rows, err);
+}
+
 /* Encodes rows of numbers, measures what that loses, and puts them. */
 static bool put_numbers(struct ld_shard_writer *w, enum ld_column_id id,
                         const float *numbers, size_t n_rows, uint32_t *crc,
@@ -151,13 +182,15 @@ static bool put_numbers(struct ld_shard_writer *w, enum ld_column_id id,
 
     if (n_rows == 0)
         return true;
+    if (is->storage == LD_STORAGE_PREDICTED)
+        return put_steps(w, id, numbers, n_rows, err);
     stored = reserve(&w->stored, len, err);
     decoded = reserve(&w->decoded, count * sizeof(float), err);
     if (!stored || !decoded)
         return false;
-    ld_codec_encode(w->facts.storage, stored, numbers, count);
-    if (w->facts.storage != LD_STORAGE_FP32) {
-        ld_codec_decode(w->facts.storage, decoded, stored, count);
+    ld_codec_encode(is->storage, stored, numbers, count);
+    if (is->storage != LD_STORAGE_FP32) {
+        ld_codec_decode(is->storage, decoded, stored, count);
         measure(w, id, numbers, decoded, count);
     }
     *crc = (uint32_t)crc32_z(*crc, stored, len);
@@ -200,9 +233,8 @@ static bool put_features(struct ld_shard_writer *w,
 static bool check_finite(const struct ld_shard_writer *w,
                          const struct ld_record *record, struct ld_err *err)
 {
-    size_t n = (size_t)record->n_rows * w->columns.is[LD_COLUMN_BOX].row_items;
-    size_t m =
-        (size_t)record->n_main * w->columns.is[LD_COLUMN_CLASS].row_items;
+    size_t n = (size_t)record->n_rows * 4 * ((size_t)w->facts.reg_max + 1);
+    size_t m = (size_t)record->n_main * (size_t)w->facts.n_logits;
     size_t f =
         (size_t)record->n_features * w->columns.is[LD_COLUMN_FEATURE].row_items;
     bool logits = all_finite(record->box_logits, n) &&
@@ -217,8 +249,8 @@ static bool check_finite(const struct ld_shard_writer *w,
                    logits ? "features" : "logits");
 }
 
-bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
-                     struct ld_err *err)
+static bool append(struct ld_shard_writer *w, const struct ld_record *record,
+                   struct ld_err *err)
 {
     const struct ld_view *view = &record->view;
     struct ld_shard_entry entry = {
@@ -237,13 +269,38 @@ bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
         .n_features = record->n_features,
     };
 
-    assert_record(w, record);
-    if (!check_finite(w, record, err))
-        return false;
     w->broken = w->broken || !put_rows(w, record, &entry.checksum, err) ||
                 !put_features(w, record, &entry.feature_checksum, err);
     ld_buf_put(&w->entries, &entry, sizeof(entry));
     return !w->broken && ld_buf_ok(&w->entries, err);
+}
+
+/* Chooses the steps and appends what has waited for them. */
+static bool settle(struct ld_shard_writer *w, struct ld_err *err)
+{
+    const struct ld_pending *p = &w->pending;
+    const struct ld_record *records =
+        (const struct ld_record *)(const void *)p->records.data;
+    bool ok = ld_pending_fit(p, &w->steps, &w->facts, err);
+
+    for (size_t i = 0; ok && i < p->records.len / sizeof(*records); i++)
+        ok = append(w, &records[i], err);
+    w->pending.settled = true;
+    w->broken = w->broken || !ok;
+    ld_pending_free(&w->pending);
+    return ok;
+}
+
+bool ld_shard_append(struct ld_shard_writer *w, const struct ld_record *record,
+                     struct ld_err *err)
+{
+    assert_record(w, record);
+    if (!check_finite(w, record, err))
+        return false;
+    if (w->facts.storage != LD_STORAGE_PREDICTED || w->pending.settled)
+        return append(w, record, err);
+    return ld_pending_keep(&w->pending, record, &w->facts, err) &&
+           (!ld_pending_enough(&w->pending) || settle(w, err));
 }
 
 bool ld_shard_skip(struct ld_shard_writer *w, int64_t image_id,
@@ -269,6 +326,10 @@ static void settle_facts(struct ld_shard_writer *w)
     facts->kd_gradient_error_early = ld_codec_error_early(&w->kd_error);
     facts->kd_gradient_error_late = ld_codec_error_late(&w->kd_error);
     facts->largest_logit_error = fmax(w->ld_error.largest, w->kd_error.largest);
+    if (facts->storage == LD_STORAGE_PREDICTED) {
+        facts->box_entropy = ld_columns_entropy(&w->columns, LD_COLUMN_BOX);
+        facts->class_entropy = ld_columns_entropy(&w->columns, LD_COLUMN_CLASS);
+    }
     facts->feature_error =
         w->feature_square > 0 ? sqrt(w->feature_change / w->feature_square) : 0;
 }
@@ -349,7 +410,9 @@ static bool complete_file(struct ld_shard_writer *w, uint64_t *address,
 
     settle_facts(w);
     if (ok && !(write_index(w, frames, *n_frames, address, err) &&
-                write_skipped(w) && ld_facts_put(w->file, &w->facts)))
+                write_skipped(w) && ld_facts_put(w->file, &w->facts) &&
+                (w->facts.storage != LD_STORAGE_PREDICTED ||
+                 ld_shard_steps_put(w->file, &w->steps))))
         ok = ld_h5_fail(err, LD_ERR_IO, w->path, "write");
     if (!ld_columns_close(&w->columns) && ok)
         ok = ld_h5_fail(err, LD_ERR_IO, w->path, "write");
@@ -363,8 +426,11 @@ bool ld_shard_finish(struct ld_shard_writer *w, struct ld_err *err)
 {
     uint64_t address = 0;
     size_t n_frames = 0;
+    bool waiting =
+        w->facts.storage == LD_STORAGE_PREDICTED && !w->pending.settled;
     bool ok =
-        !w->broken && complete_file(w, &address, &n_frames, err) &&
+        (!waiting || settle(w, err)) && !w->broken &&
+        complete_file(w, &address, &n_frames, err) &&
         ld_seal_write(w->temporary, "shard", address, n_frames, w->path, err);
 
     if (ok) {
@@ -384,6 +450,7 @@ void ld_shard_abandon(struct ld_shard_writer *w)
         H5Fclose(w->file);
     if (w->created)
         unlink(w->temporary);
+    ld_pending_free(&w->pending);
     ld_buf_free(&w->entries);
     ld_buf_free(&w->skipped);
     ld_buf_free(&w->reasons);

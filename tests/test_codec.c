@@ -120,7 +120,7 @@ START_TEST(the_error_is_the_change_of_the_softmax)
     ck_assert_double_eq_tol(sum.early, 2 * (p - 0.5) * (p - 0.5), 1e-15);
     ck_assert_double_eq_tol(sum.change, sum.early, 1e-15);
     ck_assert_double_eq_tol(ld_codec_error_early(&sum), 1, 1e-12);
-    ck_assert_double_eq_tol(ld_codec_error_late(&sum), 10, 1e-11);
+    ck_assert_double_eq_tol(ld_codec_error_late(&sum), 3, 1e-11);
     ck_assert(sum.largest == 2);
 }
 END_TEST

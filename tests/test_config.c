@@ -80,7 +80,7 @@ START_TEST(defaults_are_the_papers_r18_1x_run)
     ck_assert_int_eq(c.train.n_lr_steps, 2);
     ck_assert_int_eq(c.train.lr_steps[1], 11);
     ck_assert(c.test.iou_limit == 0.6f);
-    ck_assert_int_eq(c.cache.storage, LD_STORAGE_FP16);
+    ck_assert_int_eq(c.cache.storage, LD_STORAGE_PREDICTED);
     ck_assert_str_eq(c.device, "auto");
     ck_assert_int_eq(c.threads, 0);
 }
