@@ -88,6 +88,7 @@ static void put_facts(struct ld_buf *out, const struct ld_shard_facts *facts)
     put_integer(out, "divisor", facts->divisor);
     put_floats(out, "mean", facts->mean, 3);
     put_floats(out, "std", facts->std, 3);
+    put_bool(out, "bgr", facts->bgr);
     put_text(out, "assigner", facts->assigner);
     put_text(out, "vlr_mode", facts->vlr_mode);
     put_number(out, "vlr_gamma", (double)facts->vlr_gamma);

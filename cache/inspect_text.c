@@ -202,11 +202,12 @@ static void put_facts(struct ld_buf *out, const struct ld_inspection *sum)
     put_classes(out, facts);
     ld_buf_printf(out,
                   "  %-13s into %d x %s, sides kept in ratio; mean %g %g %g, "
-                  "std %g %g %g\n",
+                  "std %g %g %g%s\n",
                   "scaled", facts->long_edge, facts->short_edges,
                   (double)facts->mean[0], (double)facts->mean[1],
                   (double)facts->mean[2], (double)facts->std[0],
-                  (double)facts->std[1], (double)facts->std[2]);
+                  (double)facts->std[1], (double)facts->std[2],
+                  facts->bgr ? ", BGR" : "");
     put_scheme(out, facts);
     ld_buf_printf(out,
                   "  %-13s %s; VLR '%s', gamma %g, %s the main region; class "

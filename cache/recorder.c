@@ -117,7 +117,8 @@ static bool assign_view(struct ld_recorder *r, const struct ld_sample *sample,
 {
     const struct ld_config *config = r->config;
     const struct ld_object *objects = r->set->objects + sample->first_object;
-    struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
+    struct ld_grid grid = ld_grid_with_head(
+        ld_grid_of_canvas(view->canvas_H, view->canvas_W), config->model.head);
     struct ld_box *boxes =
         ld_arena_new(&r->arena, (size_t)sample->n_objects, sizeof(*boxes), err);
     int n = 0;

@@ -58,6 +58,7 @@ struct ld_config {
         bool group_by_aspect; /* a batch holds wide images or others */
         int base_batch;       /* images a step that lr is meant for; 0: any */
         float lr, momentum, weight_decay;
+        float bias_rate, bias_decay; /* factors of lr and weight_decay */
         int warmup_steps;
         float warmup_ratio;
         int lr_steps[LD_MAX_LR_STEPS], n_lr_steps; /* epochs */

@@ -15,7 +15,12 @@ _Static_assert(LD_TEACHER_NONE == 0 && LD_TEACHER_CACHE == 1 &&
 _Static_assert(LD_RESNET == 0 && LD_RES2NET == 1, "model.backbone");
 _Static_assert(LD_DCN_NONE == 0 && LD_DCN_V1 == 1 && LD_DCN_V2 == 2,
                "model.dcn");
-_Static_assert(LD_HEAD_GFL == 0 && LD_HEAD_GFLV2 == 1, "model.head");
+_Static_assert(LD_HEAD_GFL == 0 && LD_HEAD_GFLV2 == 1 && LD_HEAD_ATSS == 2 &&
+                   LD_HEAD_FCOS == 3,
+               "model.head");
+_Static_assert(LD_STYLE_PYTORCH == 0 && LD_STYLE_CAFFE == 1 &&
+                   sizeof(enum ld_style) == sizeof(int),
+               "model.style");
 _Static_assert(LD_VLR_CODE == 0 && LD_VLR_DIOU == 1, "assign.vlr_mode");
 _Static_assert(LD_SCALE_NONE == 0 && LD_SCALE_RANGE == 1 &&
                    LD_SCALE_VALUE == 2 &&
@@ -56,7 +61,8 @@ static const char *const divisors[] = {"32", "64", "128", NULL};
 static const char *const scales[] = {"none", "range", "value", NULL};
 static const char *const backbones[] = {"resnet", "res2net", NULL};
 static const char *const dcns[] = {"none", "v1", "v2", NULL};
-static const char *const heads[] = {"gfl", "gflv2", NULL};
+static const char *const heads[] = {"gfl", "gflv2", "atss", "fcos", NULL};
+static const char *const styles[] = {"pytorch", "caffe", NULL};
 static const char *const depths[] = {"18", "34", "50", "101", NULL};
 static const char *const sources[] = {"none", "cache", "resident", NULL};
 static const char *const vlr_modes[] = {"code", "diou", NULL};
@@ -117,16 +123,23 @@ const struct ld_setting ld_settings_table[] = {
      "cache then holds both views."},
     {"view.mean", LD_SETTING_FLOATS, AT(views.rules.mean),
      "[123.675, 116.28, 103.53]", -1000, 1000, NULL,
-     "Subtracted from red, green, blue (0 to 255)."},
+     "Subtracted from red, green, blue (0 to 255), or as view.bgr orders "
+     "them."},
     {"view.std", LD_SETTING_FLOATS, AT(views.rules.std),
      "[58.395, 57.12, 57.375]", 0.001, 1000, NULL,
      "What red, green, blue are then divided by."},
+    {"view.bgr", LD_SETTING_BOOL, AT(views.rules.bgr), "false", 0, 0, NULL,
+     "The network sees blue, green, red: for backbones of style caffe, with "
+     "mean [103.53, 116.28, 123.675] and std [1, 1, 1]."},
 
     {"model.backbone", LD_SETTING_ENUM, AT(model.backbone), "resnet", 0, 0,
      backbones,
      "resnet (ResNeXt is one with groups), or res2net (v1d, 4 splits)."},
     {"model.depth", LD_SETTING_CHOICE, AT(model.depth), "18", 0, 0, depths,
      "ResNet: 18 and 34 with basic, 50 and 101 with bottleneck blocks."},
+    {"model.style", LD_SETTING_ENUM, AT(model.style), "pytorch", 0, 0, styles,
+     "Where a bottleneck has its stride: pytorch its 3x3; caffe its first 1x1, "
+     "and the batch norms are fixed, gamma and beta too."},
     {"model.width", LD_SETTING_INT, AT(model.width), "64", 1, 1024, NULL,
      "Channels of the stem; ResNet's own is 64, a smaller one makes a tiny "
      "model."},
@@ -143,8 +156,9 @@ const struct ld_setting ld_settings_table[] = {
      "First layer that has them: 2 in R-101-DCN (C3 to C5), 3 in X-101-DCN "
      "(C4, C5)."},
     {"model.head", LD_SETTING_ENUM, AT(model.head), "gfl", 0, 0, heads,
-     "gfl, or gflv2: class scores times a quality that a small net reads off "
-     "the box distributions."},
+     "gfl; gflv2: class scores times a quality that a small net reads off the "
+     "box distributions; atss or fcos: focal loss, and scores times a "
+     "centerness, with the boxes still distributions."},
     {"model.background_logit", LD_SETTING_BOOL, AT(model.background_logit),
      "false", 0, 0, NULL,
      "The class head has one channel more than there are classes, as in the "
@@ -192,11 +206,14 @@ const struct ld_setting ld_settings_table[] = {
      "false", 0, 0, NULL, "Take positive locations out of the region."},
 
     {"loss.qfl", LD_SETTING_FLOAT, AT(loss.qfl), "1", 0, 1000, NULL,
-     "Weight of the quality focal loss (classes)."},
+     "Weight of the quality focal loss (classes); of heads atss and fcos of "
+     "the focal loss."},
     {"loss.box", LD_SETTING_FLOAT, AT(loss.box), "2", 0, 1000, NULL,
      "Weight of the box loss."},
     {"loss.dfl", LD_SETTING_FLOAT, AT(loss.dfl), "0.25", 0, 1000, NULL,
      "Weight of the distribution focal loss (box sides)."},
+    {"loss.centerness", LD_SETTING_FLOAT, AT(loss.centerness), "1", 0, 1000,
+     NULL, "Weight of the centerness loss, of heads atss and fcos."},
     {"loss.ld", LD_SETTING_FLOAT, AT(loss.ld), "0.25", 0, 1000, NULL,
      "Weight of localization distillation at positive locations."},
     {"loss.ld_T", LD_SETTING_FLOAT, AT(loss.ld_T), "10", 0.01, 1000, NULL,
@@ -256,6 +273,11 @@ const struct ld_setting ld_settings_table[] = {
      "Momentum of SGD."},
     {"train.weight_decay", LD_SETTING_FLOAT, AT(train.weight_decay), "0.0001",
      0, 1, NULL, "Weight decay, on every trained parameter."},
+    {"train.bias_rate", LD_SETTING_FLOAT, AT(train.bias_rate), "1", 0, 100,
+     NULL,
+     "Factor of the learning rate of the convolutions' biases: 2 for FCOS."},
+    {"train.bias_decay", LD_SETTING_FLOAT, AT(train.bias_decay), "1", 0, 100,
+     NULL, "Factor of their weight decay: 0 for FCOS."},
     {"train.warmup_steps", LD_SETTING_INT, AT(train.warmup_steps), "500", 0,
      1000000, NULL, "Steps over which the learning rate rises linearly."},
     {"train.warmup_ratio", LD_SETTING_FLOAT, AT(train.warmup_ratio), "0.001", 0,

@@ -86,11 +86,35 @@ static const struct ld_tensor *weight(struct reader *r, const char *name)
 
 /* ---- head and neck ---- */
 
+/* The heads by the name of their last convolutions; the quality of GFL V2 and
+ * the centerness of the others by that of its first tensor. */
+static const struct known_head {
+    enum ld_head head;
+    const char *cls, *reg, *quality;
+} known_heads[] = {
+    {LD_HEAD_GFLV2, "gfl_cls", "gfl_reg", "reg_conf.0"},
+    {LD_HEAD_GFL, "gfl_cls", "gfl_reg", NULL},
+    {LD_HEAD_ATSS, "atss_cls", "atss_reg", "atss_centerness"},
+    {LD_HEAD_FCOS, "conv_cls", "conv_reg", "conv_centerness"},
+};
+
+static const struct known_head *head_of(const struct reader *r)
+{
+    for (size_t i = 0; i < sizeof(known_heads) / sizeof(known_heads[0]); i++) {
+        const struct known_head *head = &known_heads[i];
+
+        if (find(r, "bbox_head.%s.weight", head->cls) &&
+            (!head->quality || find(r, "bbox_head.%s.weight", head->quality)))
+            return head;
+    }
+    return NULL;
+}
+
 static bool check_head(struct reader *r)
 {
     const char *head = first_with(r, "bbox_head."), *other;
 
-    if (find(r, "bbox_head.gfl_cls.weight"))
+    if (head_of(r))
         return true;
     if (head)
         return fail(r, "its head has '%s' and no bbox_head.gfl_cls", head);
@@ -118,20 +142,24 @@ static bool read_classes(struct reader *r, int channels)
 
 static bool read_head(struct reader *r)
 {
-    const struct ld_tensor *cls = weight(r, "bbox_head.gfl_cls.weight");
-    const struct ld_tensor *reg = weight(r, "bbox_head.gfl_reg.weight");
+    const struct known_head *head = head_of(r);
+    const struct ld_tensor *cls, *reg;
     struct ld_model *m = r->model;
+    char name[64];
 
-    if (!cls || !reg)
+    snprintf(name, sizeof(name), "bbox_head.%s.weight", head->cls);
+    cls = weight(r, name);
+    snprintf(name, sizeof(name), "bbox_head.%s.weight", head->reg);
+    reg = cls ? weight(r, name) : NULL;
+    if (!reg)
         return false;
-    if (reg->dim[0] % 4 != 0)
+    if (reg->dim[0] % 4 != 0 || reg->dim[0] < 8)
         return fail(r,
-                    "its bbox_head.gfl_reg has %d channels, expected a "
+                    "its bbox_head.%s has %d channels, expected a "
                     "distribution for each of 4 sides",
-                    reg->dim[0]);
+                    head->reg, reg->dim[0]);
     m->reg_max = reg->dim[0] / 4 - 1;
-    m->head =
-        find(r, "bbox_head.reg_conf.0.weight") ? LD_HEAD_GFLV2 : LD_HEAD_GFL;
+    m->head = head->head;
     for (m->head_convs = 0; m->head_convs < MAX_BLOCKS; m->head_convs++)
         if (!find(r, "bbox_head.cls_convs.%d.conv.weight", m->head_convs))
             break;
@@ -276,16 +304,20 @@ static bool read_backbone(struct reader *r)
            read_dcn(r);
 }
 
-/* Shapes do not tell where a bottleneck has its stride; the recipe does. */
-static bool check_recipe(struct reader *r)
+/* Shapes do not tell where a bottleneck has its stride; the recipe does, or
+ * else the head: FCOS is trained on style caffe. */
+static void read_style(struct reader *r)
 {
     const char *recipe = r->from->recipe;
+    struct ld_model *m = r->model;
+    bool caffe = m->head == LD_HEAD_FCOS;
 
-    if (!recipe || (!strstr(recipe, "style='caffe'") &&
-                    !strstr(recipe, "style=\"caffe\"")))
-        return true;
-    return fail(r, "its config says style='caffe', whose strides are not where "
-                   "ours are");
+    if (recipe && strstr(recipe, "style="))
+        caffe = strstr(recipe, "style='caffe'") ||
+                strstr(recipe, "style=\"caffe\"");
+    m->style = caffe && m->backbone == LD_RESNET && m->depth >= 50
+                   ? LD_STYLE_CAFFE
+                   : LD_STYLE_PYTORCH;
 }
 
 bool ld_foreign_model(const struct ld_foreign *foreign, struct ld_model *model,
@@ -293,6 +325,9 @@ bool ld_foreign_model(const struct ld_foreign *foreign, struct ld_model *model,
 {
     struct reader r = {foreign, model, why};
 
-    return check_head(&r) && read_head(&r) && read_neck(&r) &&
-           read_backbone(&r) && check_recipe(&r);
+    if (!check_head(&r) || !read_head(&r) || !read_neck(&r) ||
+        !read_backbone(&r))
+        return false;
+    read_style(&r);
+    return true;
 }

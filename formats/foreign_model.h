@@ -10,12 +10,13 @@
 enum { LD_WHY_SIZE = 400 };
 
 /* Fills what names and shapes tell: backbone, depth, width, groups, base_width,
- * dcn, dcn_from, head, background_logit, fpn_channels, head_convs, gn_groups,
- * n_classes, reg_max; leaves the rest as it is. No file stores the groups of a
- * GroupNorm: they are taken to be 32, mmdetection's number, or the largest
- * below it that divides the channels. The class head's channel beyond the named
- * classes is the background's; without names a GFL V2 head of 81 or 21 channels
- * is taken to have one. Tensors are in the order of their names.
+ * style, dcn, dcn_from, head, background_logit, fpn_channels, head_convs,
+ * gn_groups, n_classes, reg_max; leaves the rest as it is. No file stores the
+ * groups of a GroupNorm: they are taken to be 32, mmdetection's number, or the
+ * largest below it that divides the channels. The class head's channel beyond
+ * the named classes is the background's; without names a GFL V2 head of 81 or
+ * 21 channels is taken to have one. The style is what the recipe says, or
+ * FCOS's own, caffe. Tensors are in the order of their names.
  *
  * False if it is no such detector: `why` says what in it is not, as the end of
  * a sentence that begins with the file's name. */

@@ -106,6 +106,10 @@ static void dcn_text(const struct ld_model *model, char out[32])
 
 void ld_setup_model_text(const struct ld_model *model, char out[160])
 {
+    static const char *const heads[] = {[LD_HEAD_GFL] = "GFL",
+                                        [LD_HEAD_GFLV2] = "GFL V2",
+                                        [LD_HEAD_ATSS] = "ATSS-GFL",
+                                        [LD_HEAD_FCOS] = "FCOS-GFL"};
     char backbone[32], dcn[32];
 
     dcn_text(model, dcn);
@@ -116,12 +120,12 @@ void ld_setup_model_text(const struct ld_model *model, char out[160])
         snprintf(backbone, sizeof(backbone), "%s-%d",
                  model->backbone == LD_RES2NET ? "R2N" : "R", model->depth);
     snprintf(out, 160,
-             "GFL %s%s%s, width %d, FPN %d, head %d x GN %d, %d classes%s, "
+             "%s %s%s%s, width %d, FPN %d, head %d x GN %d, %d classes%s, "
              "%d bins",
-             model->head == LD_HEAD_GFLV2 ? "V2 " : "", backbone, dcn,
-             model->width, model->fpn_channels, model->head_convs,
-             model->gn_groups, model->n_classes,
-             model->background_logit ? " + background" : "",
+             heads[model->head], backbone, dcn,
+             model->style == LD_STYLE_CAFFE ? " caffe" : "", model->width,
+             model->fpn_channels, model->head_convs, model->gn_groups,
+             model->n_classes, model->background_logit ? " + background" : "",
              model->reg_max + 1);
 }
 
@@ -180,6 +184,12 @@ bool ld_setup_teacher(const char *path, const struct ld_dataset *set,
         return ld_fail(err, LD_ERR_MISMATCH,
                        "%s: model.reg_max is %d, the student's is %d", path,
                        model->reg_max, student->reg_max);
+    if ((model->head == LD_HEAD_FCOS) != (student->head == LD_HEAD_FCOS))
+        return ld_fail(err, LD_ERR_MISMATCH,
+                       "%s: one of teacher and student is FCOS, whose boxes "
+                       "are told from other centres: model.head must be fcos "
+                       "in both or none",
+                       path);
     return config->loss.im == 0 ||
            model->fpn_channels == student->fpn_channels ||
            ld_fail(err, LD_ERR_MISMATCH,
@@ -247,8 +257,14 @@ struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
 
     memcpy(facts.mean, view->mean, sizeof(facts.mean));
     memcpy(facts.std, view->std, sizeof(facts.std));
+    facts.bgr = view->bgr;
     ld_views_edges_text(&config->views, texts->short_edges);
-    snprintf(texts->assigner, sizeof(texts->assigner), "ATSS topk %d",
-             config->assign.topk);
+    if (config->model.head == LD_HEAD_FCOS) {
+        facts.vlr_mode = "inside";
+        snprintf(texts->assigner, sizeof(texts->assigner), "FCOS");
+    } else {
+        snprintf(texts->assigner, sizeof(texts->assigner), "ATSS topk %d",
+                 config->assign.topk);
+    }
     return facts;
 }

@@ -45,8 +45,8 @@ bool ld_setup_model(const struct ld_checkpoint *checkpoint, const char *path,
                     struct ld_model *model, struct ld_config *config,
                     struct ld_arena *arena, struct ld_err *err);
 
-/* "GFL R-101" or "GFL V2 R-101", ", width 64, FPN 256, head 4x GN 32, 80
- * classes, 17 bins". */
+/* "GFL R-101", "GFL V2 R-101" or "ATSS-GFL R-101", ", width 64, FPN 256, head
+ * 4x GN 32, 80 classes, 17 bins". */
 void ld_setup_model_text(const struct ld_model *model, char out[160]);
 
 /* True if a checkpoint's classes are those of the data set, in order.
@@ -58,8 +58,8 @@ bool ld_setup_same_classes(const struct ld_checkpoint *checkpoint,
                            struct ld_err *err);
 
 /* Loads a checkpoint that is to teach: its classes are those of the data set,
- * its bins and, for imitation, its channels those of the student (the config's
- * model), or LD_ERR_MISMATCH. */
+ * its bins, its centres and, for imitation, its channels those of the student
+ * (the config's model), or LD_ERR_MISMATCH. */
 bool ld_setup_teacher(const char *path, const struct ld_dataset *set,
                       const struct ld_config *config,
                       struct ld_checkpoint *checkpoint, struct ld_model *model,

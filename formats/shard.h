@@ -61,8 +61,9 @@ struct ld_shard_facts {
     int view_seed;           /* that drew them; 0 without */
     bool view_flip;          /* mirrored views are there too */
     float mean[3], std[3];
-    const char *assigner; /* "ATSS topk 9" */
-    const char *vlr_mode; /* "code" or "diou" */
+    bool bgr;             /* the order of planes, mean and std */
+    const char *assigner; /* "ATSS topk 9", "FCOS" */
+    const char *vlr_mode; /* "code" or "diou"; of FCOS "inside" */
     float vlr_gamma;
     bool vlr_exclude_main;
     bool all_classes;      /* class rows for VLR rows too: M = R */

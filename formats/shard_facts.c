@@ -27,6 +27,7 @@ static const struct ld_field fact_fields[] = {
     {FACT(divisor, 'i', 1)},
     {FACT(mean, 'f', 3)},
     {FACT(std, 'f', 3)},
+    {FACT(bgr, 'B', 1)},
     {FACT(assigner, 's', 1)},
     {FACT(vlr_mode, 's', 1)},
     {FACT(vlr_gamma, 'f', 1)},

@@ -179,8 +179,10 @@ static void write_row(struct stretch *s, const struct ld_view_rules *rules,
     const int16_t *bottom = stretched_row(s, b.second);
 
     for (size_t c = 0; c < 3; c++) {
-        normalised_row(to + c * plane, top + c * s->W, bottom + c * s->W, s->W,
-                       b, rules->mean[c], rules->std[c]);
+        size_t from = (rules->bgr ? 2 - c : c) * (size_t)s->W;
+
+        normalised_row(to + c * plane, top + from, bottom + from, s->W, b,
+                       rules->mean[c], rules->std[c]);
         memset(to + c * plane + s->W, 0, sizeof(float) * (size_t)(W - s->W));
     }
 }

@@ -14,7 +14,8 @@
 struct ld_view_rules {
     int long_edge, short_edge; /* 1333, 800 */
     int divisor;               /* 32: the canvas is padded to multiples */
-    float mean[3], std[3];     /* of R, G, B */
+    float mean[3], std[3];     /* of the planes, R, G, B */
+    bool bgr;                  /* planes are B, G, R, and so mean and std */
 };
 
 struct ld_view {
@@ -30,8 +31,8 @@ struct ld_view {
 struct ld_view ld_view_of(const struct ld_view_rules *rules, int H, int W,
                           bool flipped);
 
-/* Writes normalised planes (3, H, W), RGB, of a canvas of H x W pixels, at
- * least the view's own. Scaling is OpenCV's bilinear on 8 bit (the result is
+/* Writes normalised planes (3, H, W), RGB or BGR, of a canvas of H x W pixels,
+ * at least the view's own. Scaling is OpenCV's bilinear on 8 bit (the result is
  * rounded to 8 bit before normalisation), normalised is (value - mean) / std in
  * float32, padding is zero after normalisation. `scratch` is reused between
  * calls and takes 24 bytes a column. LD_ERR_MISMATCH if the canvas is too

@@ -88,9 +88,10 @@ void ld_grid_centre(const struct ld_grid *grid, int location, float *x,
 {
     int level = ld_grid_level(grid, location);
     int place = (location - grid->start[level]) / ld_head_anchors(grid->head);
+    int first = grid->head == LD_HEAD_FCOS ? grid->stride[level] / 2 : 0;
 
-    *x = (float)(place % grid->W[level] * grid->stride[level]);
-    *y = (float)(place / grid->W[level] * grid->stride[level]);
+    *x = (float)(place % grid->W[level] * grid->stride[level] + first);
+    *y = (float)(place / grid->W[level] * grid->stride[level] + first);
 }
 
 /* Half the sides of RetinaNet's anchors for a stride of 1, (width, height), as

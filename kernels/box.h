@@ -48,7 +48,8 @@ struct ld_grid ld_grid_with_head(struct ld_grid grid, enum ld_head head);
 int ld_grid_level(const struct ld_grid *grid, int location);
 
 /* Centre of a location in pixels: (column * stride, row * stride), with no half
- * stride (spec: the reference's AnchorGenerator with centre offset 0). */
+ * stride (spec: the reference's AnchorGenerator with centre offset 0); of
+ * FCOS half a stride further, both ways. */
 void ld_grid_centre(const struct ld_grid *grid, int location, float *x,
                     float *y);
 

@@ -15,16 +15,22 @@ enum ld_dcn { LD_DCN_NONE, LD_DCN_V1, LD_DCN_V2 };
 
 enum ld_head {
     LD_HEAD_GFL,
-    LD_HEAD_GFLV2, /* scores times a quality read off the box distributions */
-    LD_HEAD_ATSS,  /* these two: focal loss, scores times centerness */
-    LD_HEAD_FCOS,
+    LD_HEAD_GFLV2,  /* scores times a quality read off the box distributions */
+    LD_HEAD_ATSS,   /* these two: focal loss, scores times centerness */
+    LD_HEAD_FCOS,   /* also its own centres, positives and P7 */
     LD_HEAD_RETINA, /* nine anchors a location, focal loss */
+};
+
+enum ld_style {
+    LD_STYLE_PYTORCH, /* a bottleneck's stride is that of its 3x3 */
+    LD_STYLE_CAFFE,   /* of its first 1x1; gamma and beta are never trained */
 };
 
 /* A GFL detector: backbone, FPN, head. */
 struct ld_model {
     enum ld_backbone backbone;
-    int depth;       /* 18, 34, 50, 101 */
+    int depth; /* 18, 34, 50, 101 */
+    enum ld_style style;
     int width;       /* channels of the stem: 64 */
     int groups;      /* of the bottlenecks' 3x3: 1; ResNeXt 32, 64 */
     int base_width;  /* the 3x3 has floor(planes * base_width / 64) * groups
@@ -47,7 +53,8 @@ enum ld_vlr_mode {
     LD_VLR_DIOU, /* X = IoU - centre gap: the paper's text */
 };
 
-/* ATSS and the valuable localization region (kernels/net/assign.h). */
+/* The main and the valuable localization region (kernels/net/assign.h): by
+ * ATSS, or for the head of FCOS by its own rules, which have no numbers. */
 struct ld_assign_rules {
     int topk; /* 9 */
     enum ld_vlr_mode vlr_mode;

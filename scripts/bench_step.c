@@ -160,7 +160,7 @@ static bool train_once(struct bench *b, bool cached, bool resident)
     if (!add_records(b, cached) ||
         !ld_step_gradient(b->step[resident], &b->batch, &terms, &b->err))
         return false;
-    ld_net_sgd(b->student, sgd);
+    ld_net_sgd(b->student, sgd, sgd);
     return b->dev->ops->sync(b->dev, &b->err);
 }
 

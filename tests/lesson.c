@@ -58,7 +58,8 @@ static void make_image(struct lesson *l, int i)
     static const struct ld_assign_rules rules = {9, LD_VLR_CODE, 0.25F, false};
     static const struct ld_box boxes[2] = {{5, 8, 60, 50}, {40, 20, 90, 62}};
     static const int32_t labels[2] = {1, 4};
-    struct ld_grid grid = ld_grid_of_canvas(own_H[i], own_W[i]);
+    struct ld_grid grid = ld_grid_with_head(
+        ld_grid_of_canvas(own_H[i], own_W[i]), ld_net_model(l->student)->head);
     struct ld_batch_image *image = &l->images[i];
 
     image->view = (struct ld_view){own_H[i] - 3, own_W[i] - 5, own_H[i],
@@ -90,6 +91,7 @@ void lesson_open(struct lesson *l, const struct ld_model *student,
                  const struct ld_model *teacher)
 {
     *l = (struct lesson){.rules = {.qfl = 1,
+                                   .centerness = 1,
                                    .box = 2,
                                    .dfl = 0.25F,
                                    .ld = 0.25F,

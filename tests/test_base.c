@@ -144,8 +144,7 @@ Suite *suite(void)
     TCase *c = tcase_create("base");
 
     tcase_add_test(c, first_failure_stands);
-    tcase_add_test(c,
-                   place_goes_before_the_text_and_control_characters_do_not);
+    tcase_add_test(c, place_goes_before_the_text_and_control_characters_do_not);
     tcase_add_test(c, arena_keeps_its_memory_after_the_first_round);
     tcase_add_test(c, sizes_that_wrap_are_out_of_memory);
     tcase_add_test(c, a_full_buffer_fails_once_and_for_all);

@@ -74,6 +74,31 @@ runs "a student is distilled by a resident teacher" "$distill" train tiny.yaml -
 sed 's/, "steps_per_s.*//' student/log.jsonl >a.txt
 sed 's/, "steps_per_s.*//' resident/log.jsonl >b.txt
 same "both see the same losses at every step" a.txt b.txt
+for head in atss fcos; do
+    rules="--set model.head=$head --set loss.dfl=0 --set train.epochs=1"
+    # shellcheck disable=SC2086
+    {
+        runs "a teacher of head $head is trained" "$distill" train tiny.yaml --out "$head" $rules
+        runs "it is cached, $head" "$cache" precompute tiny.yaml --teacher "$head/latest.h5" \
+            --out "$head/shards" $rules
+        runs "a student of head $head is distilled from the cache" "$distill" train tiny.yaml \
+            --cache "$head/shards" --out "$head/cached" $rules
+        runs "a student of head $head is distilled by a resident teacher" "$distill" train tiny.yaml \
+            --out "$head/resident" $rules --set teacher.source=resident \
+            --set "teacher.checkpoint=$head/latest.h5"
+    }
+    for way in cached resident; do
+        sed 's/, "steps_per_s.*//' "$head/$way/log.jsonl" >"$way.txt"
+    done
+    same "both see the same losses at every step, $head" cached.txt resident.txt
+    runs "a student of head $head is evaluated" "$distill" eval "$head/cached/latest.h5"
+    refuses "a head of $head is of no other program's form" "has no form for a head" \
+        "$distill" export "$head/cached/latest.h5" --out x.onnx
+done
+refuses "a cache of other assignments is refused" "its assigner is ATSS topk 9, expected FCOS" \
+    "$distill" train tiny.yaml --cache atss/shards --out q --set model.head=fcos
+refuses "a teacher of other centres is refused" "must be fcos in both or none" \
+    "$cache" precompute tiny.yaml --teacher fcos/latest.h5 --out q
 for imitation in finegrained gi_teacher; do
     im="--set loss.im=2 --set loss.imitation=$imitation --set train.epochs=1"
     # shellcheck disable=SC2086

@@ -216,8 +216,8 @@ static void scene_start(struct scene *s, int H, int W, int K)
     s->r = ld_arena_new(&s->arena, A * 68, sizeof(float), &(struct ld_err){0});
     for (size_t i = 0; i < A * K; i++)
         s->z[i] = -20;
-    s->in = (struct ld_detect_input){&s->grid, s->z, s->r, K, 17,  H,
-                                     W,        1,    1,    K, NULL};
+    s->in = (struct ld_detect_input){&s->grid, s->z, s->r, K, 17,   H,
+                                     W,        1,    1,    K, NULL, false};
 }
 
 /* Makes a location's box reach `distance` strides to each side. */

@@ -230,7 +230,8 @@ START_TEST(curves_of_another_ending_are_refused)
 
     ck_assert(!ld_draw_curves("a.pdf", "", "", "", NULL, 0, &err));
     ck_assert_int_eq(err.code, LD_ERR_USAGE);
-    ck_assert_str_eq(err.text, "a.pdf: expected a name that ends in .svg or .png");
+    ck_assert_str_eq(err.text,
+                     "a.pdf: expected a name that ends in .svg or .png");
 }
 END_TEST
 

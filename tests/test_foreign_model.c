@@ -81,6 +81,7 @@ static void expect_same(const struct ld_model *got, const struct ld_model *want)
     ck_assert_int_eq(got->dcn, want->dcn);
     ck_assert(got->dcn == LD_DCN_NONE || got->dcn_from == want->dcn_from);
     ck_assert_int_eq(got->head, want->head);
+    ck_assert_int_eq(got->style, want->style);
     ck_assert_int_eq(got->background_logit, want->background_logit);
     ck_assert_int_eq(got->frozen_stages, want->frozen_stages);
     ck_assert_int_eq(got->norm_eval, want->norm_eval);
@@ -155,6 +156,38 @@ START_TEST(a_quality_branch_and_a_background_channel_are_found)
     expect_found(m);
     m.n_classes = 5;
     expect_found(m);
+}
+END_TEST
+
+START_TEST(heads_with_a_centerness_are_found)
+{
+    struct ld_model m = published();
+
+    m.head = LD_HEAD_ATSS;
+    expect_found(m);
+    m.head = LD_HEAD_FCOS;
+    m.style = LD_STYLE_CAFFE;
+    expect_found(m);
+}
+END_TEST
+
+START_TEST(the_style_is_what_the_recipe_says)
+{
+    static struct names n;
+    struct ld_model m = published(), got = {0};
+    struct ld_arena arena = {0};
+    char why[LD_WHY_SIZE];
+
+    names_of(&n, &m, &arena);
+    n.f.recipe = "backbone=dict(depth=101, style='caffe')";
+    ck_assert_msg(ld_foreign_model(&n.f, &got, why), "%s", why);
+    ck_assert_int_eq(got.style, LD_STYLE_CAFFE);
+    m.head = LD_HEAD_FCOS;
+    names_of(&n, &m, &arena);
+    n.f.recipe = "backbone=dict(depth=101, style='pytorch')";
+    ck_assert_msg(ld_foreign_model(&n.f, &got, why), "%s", why);
+    ck_assert_int_eq(got.style, LD_STYLE_PYTORCH);
+    ld_arena_free(&arena);
 }
 END_TEST
 
@@ -290,10 +323,11 @@ START_TEST(what_is_no_such_detector_is_said)
     named(&n, "backbone.conv1.weight")->name = "backbone.conv1.w";
     expect_none(&n, "its backbone has 'backbone.bn1.bias', expected a ResNet, "
                     "ResNeXt or Res2Net");
+    m.head = LD_HEAD_ATSS;
     names_of(&n, &m, &arena);
-    n.f.recipe = "backbone=dict(depth=101, style='caffe')";
-    expect_none(&n, "its config says style='caffe', whose strides are not "
-                    "where ours are");
+    named(&n, "bbox_head.atss_reg.weight")->dim[0] = 4;
+    expect_none(&n, "its bbox_head.atss_reg has 4 channels, expected a "
+                    "distribution for each of 4 sides");
     ld_arena_free(&arena);
 }
 END_TEST
@@ -346,6 +380,8 @@ Suite *suite(void)
     tcase_add_test(c, resnext_is_found_by_the_channels_of_a_group);
     tcase_add_test(c, deformable_convolutions_are_found_by_their_offsets);
     tcase_add_test(c, a_quality_branch_and_a_background_channel_are_found);
+    tcase_add_test(c, heads_with_a_centerness_are_found);
+    tcase_add_test(c, the_style_is_what_the_recipe_says);
     tcase_add_test(
         c, without_class_names_81_channels_of_gfl_v2_are_coco_and_background);
     tcase_add_test(c, res2net_is_found_by_its_deep_stem);

@@ -75,7 +75,7 @@ static void set_up(struct problem *p, struct ld_model model, uint64_t seed)
     A = (size_t)ld_net_grid(p->net).start[LD_MAX_LEVELS];
     p->n_rows[0] = N * A * (size_t)ld_model_class_logits(&model);
     p->n_rows[1] = N * A * 4 * (size_t)(model.reg_max + 1);
-    p->n_rows[2] = model.head == LD_HEAD_GFLV2 ? N * A : 0;
+    p->n_rows[2] = model.head != LD_HEAD_GFL ? N * A : 0;
     p->pixels = draws(p, PIXELS, &rng);
     for (int i = 0; i < N_ROWS; i++)
         p->upstream[i] = draws(p, p->n_rows[i], &rng);
@@ -243,6 +243,26 @@ START_TEST(gradients_of_a_head_with_qualities_agree_with_finite_differences)
 }
 END_TEST
 
+START_TEST(gradients_of_heads_with_a_centerness_agree_with_finite_differences)
+{
+    struct ld_model model = tiny_model();
+
+    model.head = _i ? LD_HEAD_FCOS : LD_HEAD_ATSS;
+    check_gradients(model);
+}
+END_TEST
+
+START_TEST(gradients_of_a_caffe_backbone_agree_with_finite_differences)
+{
+    struct ld_model model = tiny_model();
+
+    model.depth = 50;
+    model.style = LD_STYLE_CAFFE;
+    model.head = LD_HEAD_FCOS;
+    check_gradients(model);
+}
+END_TEST
+
 START_TEST(gradients_of_grouped_bottlenecks_agree_with_finite_differences)
 {
     struct ld_model model = tiny_model();
@@ -318,7 +338,8 @@ START_TEST(frozen_parameters_and_stored_statistics_never_move)
     before = fetched(&p.g, p.dev, p.net->params + p.net->n_trained, count);
     for (int i = 0; i < 2; i++) {
         gradients(&p);
-        ld_net_sgd(p.net, (struct ld_sgd){1e-3F, 0.9F, 1e-4F});
+        ld_net_sgd(p.net, (struct ld_sgd){1e-3F, 0.9F, 1e-4F},
+                   (struct ld_sgd){1e-3F, 0.9F, 1e-4F});
     }
     ck_assert_mem_eq(before, p.net->params + p.net->n_trained,
                      count * sizeof(float));
@@ -338,6 +359,11 @@ Suite *suite(void)
     tcase_add_test(c, gradients_of_bottlenecks_agree_with_finite_differences);
     tcase_add_test(
         c, gradients_of_a_head_with_qualities_agree_with_finite_differences);
+    tcase_add_loop_test(
+        c, gradients_of_heads_with_a_centerness_agree_with_finite_differences,
+        0, 2);
+    tcase_add_test(c,
+                   gradients_of_a_caffe_backbone_agree_with_finite_differences);
     tcase_add_test(
         c, gradients_of_grouped_bottlenecks_agree_with_finite_differences);
     tcase_add_test(

@@ -55,6 +55,18 @@ START_TEST(every_pair_of_heads_and_class_rows_distils)
 }
 END_TEST
 
+START_TEST(heads_with_a_centerness_distil_among_themselves)
+{
+    struct ld_model atss = lesson_model, fcos = lesson_model;
+
+    atss.head = LD_HEAD_ATSS;
+    fcos.head = LD_HEAD_FCOS;
+    compare_ways(&atss, &atss);
+    compare_ways(&atss, &lesson_model);
+    compare_ways(&fcos, &fcos);
+}
+END_TEST
+
 /* KD is over the classes alone where one of the two has no background: then
  * that logit gets the gradient of QFL only. */
 START_TEST(kd_leaves_a_background_logit_that_only_one_has_alone)
@@ -160,6 +172,7 @@ Suite *suite(void)
     tcase_add_test(c,
                    a_resident_and_an_exactly_cached_teacher_give_the_same_bits);
     tcase_add_test(c, every_pair_of_heads_and_class_rows_distils);
+    tcase_add_test(c, heads_with_a_centerness_distil_among_themselves);
     tcase_add_test(c, kd_leaves_a_background_logit_that_only_one_has_alone);
     tcase_add_test(c,
                    fp16_storage_moves_the_gradient_by_less_than_half_a_percent);

@@ -359,7 +359,7 @@ static void training_case(struct golden *g)
         struct ld_loss_terms terms = gradients(&t);
 
         compare_total(&t, &terms, step);
-        ld_net_sgd(t.student, t.sgd);
+        ld_net_sgd(t.student, t.sgd, t.sgd);
         if (step == 0)
             compare_arrays(&t, "after1");
         if (step == 2) {

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "kernels/loss.h"
+
 struct line {
     const char *name;
     double weight, T; /* T 0: it has none */
@@ -16,7 +18,7 @@ static void print_line(const struct line *line)
 
     if (line->T > 0)
         snprintf(T, sizeof(T), "%g", line->T);
-    printf("          %-12s %8g %5s  %-21s %-24s %s\n", line->name,
+    printf("          %-15s %8g %5s  %-21s %-24s %s\n", line->name,
            line->weight, T, line->over, line->divisor, line->factor);
 }
 
@@ -33,9 +35,25 @@ static void divisor_text(const struct ld_config *config, int sides,
                  (double)config->loss.norm_images);
         break;
     case LD_NORM_AVG_FACTOR:
-        snprintf(out, 64, "%d x sum of scores", sides);
+        snprintf(out, 64, "%d x sum of %s", sides,
+                 ld_head_has_centerness(config->model.head) ? "centerness"
+                                                            : "scores");
         break;
     }
+}
+
+/* Of heads with a centerness. */
+static void print_centred(const struct ld_loss_rules *r)
+{
+    print_line(&(struct line){"loss_cls", (double)r->qfl, 0, "all locations",
+                              "positives of the batch", "1 (focal)"});
+    print_line(&(struct line){
+        "loss_bbox", (double)r->box, 0, "main region", "sum of centerness",
+        r->box_loss == LD_BOX_CIOU ? "centerness, CIoU" : "centerness, GIoU"});
+    print_line(&(struct line){"loss_dfl", (double)r->dfl, 0, "main region",
+                              "4 x sum of centerness", "centerness"});
+    print_line(&(struct line){"loss_centerness", (double)r->centerness, 0,
+                              "main region", "positives of the batch", "1"});
 }
 
 static void print_plain(const struct ld_loss_rules *r)
@@ -73,8 +91,9 @@ static void print_distilling(const struct ld_config *config)
     divisor_text(config, 16, vlr_divisor);
     print_line(&(struct line){"loss_ld", (double)r->ld, (double)r->ld_T,
                               "main region", main_divisor, "score"});
-    print_line(&(struct line){"loss_ld_vlr", (double)r->vlr, (double)r->vlr_T,
-                              "VLR", vlr_divisor, "IoU"});
+    print_line(&(struct line){
+        "loss_ld_vlr", (double)r->vlr, (double)r->vlr_T, "VLR", vlr_divisor,
+        config->model.head == LD_HEAD_FCOS ? "score" : "IoU"});
     print_line(&(struct line){"loss_kd", (double)r->kd, (double)r->kd_T,
                               "main region", "positives of the level", "1"});
     if (r->vlr_kd > 0)
@@ -108,9 +127,10 @@ static void warn_distilling(const struct ld_config *config, int n_classes)
 void ld_check_losses_print(const struct ld_config *config, int n_classes,
                            bool distils)
 {
-    printf("losses    %-12s %8s %5s  %-21s %-24s %s\n", "name", "weight", "T",
+    printf("losses    %-15s %8s %5s  %-21s %-24s %s\n", "name", "weight", "T",
            "summed over", "divided by", "each location's factor");
-    print_plain(&config->loss);
+    (ld_head_has_centerness(config->model.head) ? print_centred
+                                                : print_plain)(&config->loss);
     if (distils) {
         print_distilling(config);
         warn_distilling(config, n_classes);

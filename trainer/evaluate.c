@@ -51,7 +51,9 @@ bool ld_evaluate_image(const struct ld_evaluation *e,
                                  .B = model->reg_max + 1,
                                  .H = view.H,
                                  .W = view.W,
-                                 .n_logits = ld_model_class_logits(model)};
+                                 .n_logits = ld_model_class_logits(model),
+                                 .centerness =
+                                     ld_head_has_centerness(model->head)};
     struct ld_grid grid;
     size_t A;
 

@@ -5,6 +5,7 @@
 
 #include "formats/safetensors_write.h"
 #include "formats/setup.h"
+#include "kernels/loss.h"
 #include "trainer/export_mmdet.h"
 #include "trainer/export_onnx.h"
 
@@ -132,6 +133,25 @@ static const struct format *find_format(const char *name, const char *out,
     return NULL;
 }
 
+/* What only our own format can say. */
+static bool check_format(const struct format *f, const struct ld_export *e,
+                         struct ld_err *err)
+{
+    bool own = strcmp(f->name, "h5") == 0;
+
+    if (!own && ld_head_has_centerness(e->model.head))
+        return ld_fail(err, LD_ERR_USAGE,
+                       "--format: %s has no form for a head of %s with "
+                       "distributions: expected h5",
+                       f->name,
+                       e->model.head == LD_HEAD_FCOS ? "FCOS" : "ATSS");
+    if (strcmp(f->name, "onnx") == 0 && e->config.views.rules.bgr)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "--format: onnx says that images are RGB, view.bgr is "
+                       "true: expected another");
+    return true;
+}
+
 bool ld_export_run(const char *from, const char *format, const char *out,
                    const struct ld_settings *settings, struct ld_err *err)
 {
@@ -151,7 +171,8 @@ bool ld_export_run(const char *from, const char *format, const char *out,
         fprintf(stderr, "ld-distill: %s: %s\n", from, e.checkpoint.note);
     e.checkpoint.n_momentum = 0;
     drop_project(&e.checkpoint);
-    ok = ok && (!f->for_torch || add_project(&e, &arena, err)) &&
+    ok = ok && check_format(f, &e, err) &&
+         (!f->for_torch || add_project(&e, &arena, err)) &&
          f->write(&e, out, err);
     ld_buf_free(&text);
     ld_arena_free(&arena);

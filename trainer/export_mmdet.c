@@ -11,6 +11,7 @@ static const char *yes_no(bool is)
 
 static void put_backbone(struct ld_buf *out, const struct ld_model *m)
 {
+    bool caffe = m->style == LD_STYLE_CAFFE;
     bool grouped = m->groups > 1, res2net = m->backbone == LD_RES2NET;
 
     ld_buf_printf(out,
@@ -43,10 +44,11 @@ static void put_backbone(struct ld_buf *out, const struct ld_model *m)
                   "        num_stages=4,\n"
                   "        out_indices=(0, 1, 2, 3),\n"
                   "        frozen_stages=%d,\n"
-                  "        norm_cfg=dict(type='BN', requires_grad=True),\n"
+                  "        norm_cfg=dict(type='BN', requires_grad=%s),\n"
                   "        norm_eval=%s,\n"
-                  "        style='pytorch'),\n",
-                  m->frozen_stages, yes_no(m->norm_eval));
+                  "        style='%s'),\n",
+                  m->frozen_stages, yes_no(!caffe), yes_no(m->norm_eval),
+                  caffe ? "caffe" : "pytorch");
 }
 
 static void put_neck(struct ld_buf *out, const struct ld_model *m)
@@ -136,7 +138,7 @@ static void put_pipeline(struct ld_buf *out, const struct ld_view_rules *v)
                   "img_norm_cfg = dict(\n"
                   "    mean=[%.7g, %.7g, %.7g],\n"
                   "    std=[%.7g, %.7g, %.7g],\n"
-                  "    to_rgb=True)\n"
+                  "    to_rgb=%s)\n"
                   "test_pipeline = [\n"
                   "    dict(type='LoadImageFromFile'),\n"
                   "    dict(\n"
@@ -153,7 +155,7 @@ static void put_pipeline(struct ld_buf *out, const struct ld_view_rules *v)
                   "data = dict(test=dict(pipeline=test_pipeline))\n",
                   (double)v->mean[0], (double)v->mean[1], (double)v->mean[2],
                   (double)v->std[0], (double)v->std[1], (double)v->std[2],
-                  v->long_edge, v->short_edge, v->divisor);
+                  yes_no(!v->bgr), v->long_edge, v->short_edge, v->divisor);
 }
 
 static void put_config(struct ld_buf *out, const struct ld_export *in)

@@ -292,6 +292,7 @@ static void add_layer(struct writer *w, const struct ld_layer *layer)
         return;
     case LD_LAYER_BN: /* of training with the batch's statistics alone */
     case LD_LAYER_ADD_RELU:
+    case LD_LAYER_RELU: /* of FCOS alone */
         break;
     }
     ld_fail(w->onnx->err, LD_ERR_USAGE,

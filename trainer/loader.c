@@ -171,7 +171,9 @@ static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
                        path, picture->W, picture->H, sample->W, sample->H);
 
     image->view = ld_views_shown(&plan->views, moment, picture->H, picture->W);
-    grid = ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W);
+    grid = ld_grid_with_head(
+        ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W),
+        plan->head);
     return read_boxes(plan, slot, picture, image) &&
            ld_assign(&image->assignment, &grid, image->boxes, image->n_boxes,
                      &plan->assign, &slot->arena, &slot->err) &&

@@ -34,6 +34,7 @@ struct ld_loader_plan {
     const struct ld_dataset *set;
     const struct ld_cache *cache; /* NULL: no teacher rows */
     struct ld_views views;
+    enum ld_head head; /* whose locations these are */
     struct ld_assign_rules assign;
     bool imitate; /* features too: by the method below */
     enum ld_imitation imitation;

@@ -156,6 +156,7 @@ bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
         .set = parts->train,
         .cache = parts->cache,
         .views = config->views,
+        .head = config->model.head,
         .assign = config->assign,
         .imitate =
             config->loss.im > 0 && config->teacher.source != LD_TEACHER_NONE,

@@ -242,9 +242,11 @@ static bool fill_host(struct ld_step *step, const struct ld_batch *batch,
         place_rows(step, image, i * out->A, &out->grid, at);
         if (teacher && !teacher_rows(step, batch, i, at, err))
             return false;
-        out->n_positive += n_main > 1 ? n_main : 1;
+        out->n_positive += out->head == LD_HEAD_FCOS || n_main > 1 ? n_main : 1;
         at += image->assignment.n_rows;
     }
+    if (out->n_positive < 1)
+        out->n_positive = 1;
     return true;
 }
 
@@ -276,7 +278,8 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
     size_t n_places;
     int n_rows = 0;
 
-    *out = (struct ld_loss_batch){.N = batch->N,
+    *out = (struct ld_loss_batch){.head = step->model.head,
+                                  .N = batch->N,
                                   .K = step->n_logits,
                                   .B = step->model.reg_max + 1,
                                   .grid = ld_net_grid(step->student)};

@@ -163,12 +163,12 @@ static bool log_steps(struct run *run, double rate, struct ld_err *err)
 /* The device keeps a fault of the optimizer, a velocity that is not finite,
  * until it is asked. */
 static bool move(struct run *run, const struct ld_batch *batch,
-                 struct ld_sgd sgd, struct ld_loss_terms *terms,
-                 struct ld_err *err)
+                 struct ld_sgd sgd, struct ld_sgd bias,
+                 struct ld_loss_terms *terms, struct ld_err *err)
 {
     if (!ld_step_gradient(run->parts.step, batch, terms, err))
         return false;
-    ld_net_sgd(run->parts.student, sgd);
+    ld_net_sgd(run->parts.student, sgd, bias);
     return run->parts.dev->ops->sync(run->parts.dev, err);
 }
 
@@ -178,6 +178,8 @@ static bool train_step(struct run *run, struct ld_err *err)
     double rate = ld_schedule_rate(config, run->place.epoch, run->place.step);
     struct ld_sgd sgd = {(float)rate, config->train.momentum,
                          config->train.weight_decay};
+    struct ld_sgd bias = {sgd.rate * config->train.bias_rate, sgd.momentum,
+                          sgd.decay * config->train.bias_decay};
     double began = ld_seconds();
     const struct ld_batch *batch = ld_loader_next(run->parts.loader, err);
     struct ld_loss_terms terms;
@@ -185,7 +187,7 @@ static bool train_step(struct run *run, struct ld_err *err)
 
     if (!batch)
         return false;
-    if (!move(run, batch, sgd, &terms, err)) {
+    if (!move(run, batch, sgd, bias, &terms, err)) {
         snprintf(note, sizeof(note), "epoch %lld, step %lld",
                  (long long)run->place.epoch + 1,
                  (long long)run->place.step + 1);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "kernels/net/assign_fcos.h"
 #include "kernels/net/assign_parts.h"
 
 static const float EPS = 1e-6F;
@@ -343,6 +344,8 @@ bool ld_assign(struct ld_assignment *out, const struct ld_grid *grid,
 
     if (grid->head == LD_HEAD_RETINA)
         return ld_assign_retina(out, grid, boxes, n_boxes, rules, arena, err);
+    if (grid->head == LD_HEAD_FCOS)
+        return ld_assign_fcos(out, grid, boxes, n_boxes, arena, err);
     *out = (struct ld_assignment){0};
     out->threshold =
         ld_arena_new(arena, (size_t)n_boxes, sizeof(*out->threshold), err);

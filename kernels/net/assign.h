@@ -21,14 +21,15 @@ struct ld_row {
     int32_t location; /* on the grid */
     int32_t object;   /* of a MAIN row: index into boxes; -1 otherwise */
     float vlr;        /* of a VLR row: the largest IoU with a box whose band
-                         holds it; 0 otherwise */
+                         holds it, of FCOS 1; 0 otherwise */
     uint8_t kind;     /* LD_ROW_MAIN | LD_ROW_VLR */
 };
 
 struct ld_assignment {
     int n_rows, n_main;
     struct ld_row *rows; /* (n_rows) by rising location; the arena's */
-    float *threshold;    /* (n_boxes) mean + deviation of the candidates' IoU */
+    float *threshold;    /* (n_boxes) mean + deviation of the candidates' IoU;
+                            NULL for FCOS */
     int n_ignored;       /* RetinaNet's: no object's, and not background */
     int32_t *ignored;    /* (n_ignored) locations, rising; the arena's */
 };

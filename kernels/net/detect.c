@@ -208,9 +208,9 @@ static bool candidates_find(struct heap *heap, const struct places *places,
         float quality = in->quality ? sigmoid(in->quality[location]) : 1;
 
         for (size_t k = 0; k < K; k++) {
-            float score = sigmoid(z[k]) * quality;
+            float p = sigmoid(z[k]), score = p * quality;
 
-            if (score > limit)
+            if ((in->centerness ? p : score) > limit)
                 heap->key[heap->n++] = key_of(score, (uint32_t)(i * K + k));
         }
     }

@@ -1,6 +1,8 @@
 /* detect.h - from a detector's outputs to boxes with scores. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "kernels/base/mem.h"
 #include "kernels/box.h"
 #include "kernels/rules.h"
@@ -27,6 +29,8 @@ struct ld_detect_input {
     int n_logits; /* K, or K + 1: the last is the background, no class */
     const float *quality; /* (A) logits: scores are sigmoid(class)
                              sigmoid(quality). NULL: sigmoid(class) */
+    bool centerness; /* that is what quality is: the limit of scores is then
+                        one of sigmoid(class) alone */
 };
 
 /* How far a side is, in strides: the expectation of softmax(logits) over the

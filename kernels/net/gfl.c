@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "kernels/loss.h"
 #include "kernels/net/net.h"
 
 static const float HEAD_DEVIATION = 0.01F;
@@ -21,9 +22,10 @@ static int add_biased(struct ld_graph *graph, struct ld_filter filter,
 }
 
 /* P3, P4, P5 from C3, C4, C5; P6 and P7 each from the one before. */
-static void add_fpn(struct ld_graph *graph, const int c[FPN_INPUTS], int C,
-                    bool train)
+static void add_fpn(struct ld_graph *graph, const struct ld_model *model,
+                    const int c[FPN_INPUTS], bool train)
 {
+    int C = model->fpn_channels, from;
     int lateral[FPN_INPUTS], output[LD_MAX_LEVELS], map[FPN_INPUTS];
     int *p = graph->pyramid;
     char name[MAX_NAME];
@@ -52,17 +54,24 @@ static void add_fpn(struct ld_graph *graph, const int c[FPN_INPUTS], int C,
         map[i] = ld_graph_conv(graph, lateral[i], c[i], false);
     for (int i = FPN_INPUTS - 1; i > 0; i--)
         ld_graph_upsample(graph, map[i], map[i - 1]);
-    for (int i = 0; i < LD_MAX_LEVELS; i++)
-        p[i] = ld_graph_conv(graph, output[i],
-                             i < FPN_INPUTS ? map[i] : p[i - 1], false);
+    for (int i = 0; i < LD_MAX_LEVELS; i++) {
+        from = i < FPN_INPUTS ? map[i] : p[i - 1];
+        if (model->head == LD_HEAD_FCOS && i == LD_MAX_LEVELS - 1)
+            from = ld_graph_relu(graph, from);
+        p[i] = ld_graph_conv(graph, output[i], from, false);
+    }
 }
 
-/* One of the two towers and its last convolution; all levels use the same. */
+/* What comes out of a tower: its last convolution, the rows that this fills. */
+struct outlet {
+    const char *name;
+    int filter, rows; /* rows NONE: the head has none */
+    int scale[LD_MAX_LEVELS];
+};
+
+/* One of the two towers; all levels use the same. */
 struct tower {
     int n_convs, conv[LD_MAX_HEAD_CONVS], gamma[LD_MAX_HEAD_CONVS];
-    int last;
-    int scale[LD_MAX_LEVELS];
-    int rows; /* the map that it fills */
 };
 
 static void add_tower_filters(struct ld_graph *graph, struct tower *tower,
@@ -83,19 +92,21 @@ static void add_tower_filters(struct ld_graph *graph, struct tower *tower,
     }
 }
 
-static void add_last_filter(struct ld_graph *graph, struct tower *tower,
-                            const char *name, float bias, bool train)
+static void add_last_filter(struct ld_graph *graph, struct outlet *outlet,
+                            float bias, bool train)
 {
     struct ld_filter filter = {.C = graph->map[graph->pyramid[0]].C,
-                               .O = graph->map[tower->rows].C,
+                               .O = graph->map[outlet->rows].C,
                                .kernel = 3,
                                .stride = 1,
                                .trained = train};
 
-    tower->last = add_biased(graph, filter, name, LD_INIT_NORMAL, bias);
+    outlet->filter =
+        add_biased(graph, filter, outlet->name, LD_INIT_NORMAL, bias);
 }
 
-static void add_scales(struct ld_graph *graph, struct tower *tower, bool train)
+static void add_scales(struct ld_graph *graph, struct outlet *outlet,
+                       bool train)
 {
     for (int level = 0; level < LD_MAX_LEVELS; level++) {
         struct ld_param_spec spec = {
@@ -103,12 +114,13 @@ static void add_scales(struct ld_graph *graph, struct tower *tower, bool train)
 
         snprintf(spec.name, sizeof(spec.name), "bbox_head.scales.%d.scale",
                  level);
-        tower->scale[level] = ld_graph_param(graph, spec);
+        outlet->scale[level] = ld_graph_param(graph, spec);
     }
 }
 
-static void add_tower_layers(struct ld_graph *graph, const struct tower *tower,
-                             int level)
+/* Returns the map that comes out. */
+static int add_tower_layers(struct ld_graph *graph, const struct tower *tower,
+                            int level)
 {
     int x = graph->pyramid[level];
 
@@ -116,27 +128,54 @@ static void add_tower_layers(struct ld_graph *graph, const struct tower *tower,
         x = ld_graph_conv(graph, tower->conv[i], x, false);
         x = ld_graph_gn(graph, x, tower->gamma[i]);
     }
-    x = ld_graph_conv(graph, tower->last, x, false);
-    ld_graph_rows(graph, x, tower->rows, level, tower->scale[level]);
+    return x;
 }
+
+static void add_outlet_layers(struct ld_graph *graph,
+                              const struct outlet *outlet, int x, int level)
+{
+    x = ld_graph_conv(graph, outlet->filter, x, false);
+    ld_graph_rows(graph, x, outlet->rows, level, outlet->scale[level]);
+}
+
+/* The heads' last convolutions; the last of them is of centerness. */
+static const char *const outlet_names[][3] = {
+    [LD_HEAD_GFL] = {"bbox_head.gfl_cls", "bbox_head.gfl_reg"},
+    [LD_HEAD_GFLV2] = {"bbox_head.gfl_cls", "bbox_head.gfl_reg"},
+    [LD_HEAD_ATSS] = {"bbox_head.atss_cls", "bbox_head.atss_reg",
+                      "bbox_head.atss_centerness"},
+    [LD_HEAD_FCOS] = {"bbox_head.conv_cls", "bbox_head.conv_reg",
+                      "bbox_head.conv_centerness"},
+};
 
 static void add_head(struct ld_graph *graph, const struct ld_model *model,
                      bool train)
 {
-    struct tower cls = {.n_convs = model->head_convs,
-                        .scale = {NONE, NONE, NONE, NONE, NONE},
-                        .rows = graph->class_rows};
-    struct tower reg = {.n_convs = model->head_convs, .rows = graph->box_rows};
+    const char *const *names = outlet_names[model->head];
+    struct tower cls = {.n_convs = model->head_convs}, reg = cls;
+    struct outlet classes = {.name = names[0],
+                             .rows = graph->class_rows,
+                             .scale = {NONE, NONE, NONE, NONE, NONE}};
+    struct outlet boxes = {.name = names[1], .rows = graph->box_rows};
+    struct outlet centerness = classes;
 
+    centerness.name = names[2];
+    centerness.rows = graph->quality_rows;
     add_tower_filters(graph, &cls, "cls_convs", train);
     add_tower_filters(graph, &reg, "reg_convs", train);
-    add_last_filter(graph, &cls, "bbox_head.gfl_cls",
-                    -logf((1 - PRIOR) / PRIOR), train);
-    add_last_filter(graph, &reg, "bbox_head.gfl_reg", 0, train);
-    add_scales(graph, &reg, train);
+    add_last_filter(graph, &classes, -logf((1 - PRIOR) / PRIOR), train);
+    add_last_filter(graph, &boxes, 0, train);
+    add_scales(graph, &boxes, train);
+    if (centerness.name)
+        add_last_filter(graph, &centerness, 0, train);
     for (int level = 0; level < LD_MAX_LEVELS; level++) {
-        add_tower_layers(graph, &cls, level);
-        add_tower_layers(graph, &reg, level);
+        int x = add_tower_layers(graph, &cls, level);
+
+        add_outlet_layers(graph, &classes, x, level);
+        x = add_tower_layers(graph, &reg, level);
+        add_outlet_layers(graph, &boxes, x, level);
+        if (centerness.name)
+            add_outlet_layers(graph, &centerness, x, level);
     }
 }
 
@@ -184,15 +223,14 @@ void ld_gfl_build(struct ld_graph *graph, const struct ld_model *model,
         ld_graph_map(graph, LD_MAP_ROWS, ld_model_class_logits(model));
     graph->box_rows =
         ld_graph_map(graph, LD_MAP_ROWS, 4 * (model->reg_max + 1));
-    graph->quality_rows = model->head == LD_HEAD_GFLV2
-                              ? ld_graph_map(graph, LD_MAP_ROWS, 1)
-                              : NONE;
+    graph->quality_rows =
+        model->head == LD_HEAD_GFL ? NONE : ld_graph_map(graph, LD_MAP_ROWS, 1);
     ld_resnet_build(graph, model, train, c);
-    add_fpn(graph, c, model->fpn_channels, train);
+    add_fpn(graph, model, c, train);
     for (int level = 0; level < LD_MAX_LEVELS; level++)
         graph->map[graph->pyramid[level]].name = names[level];
     add_head(graph, model, train);
-    if (graph->quality_rows != NONE)
+    if (model->head == LD_HEAD_GFLV2)
         add_quality(graph, train);
     ld_graph_finish(graph);
 }
@@ -239,6 +277,23 @@ static bool check_res2net(const struct ld_model *model, const char *where,
                    model->groups);
 }
 
+static bool check_style(const struct ld_model *model, const char *where,
+                        struct ld_err *err)
+{
+    if (model->style == LD_STYLE_PYTORCH)
+        return true;
+    if (model->backbone != LD_RESNET || model->depth < 50)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "%s.style: caffe, expected with ResNets of depth 50 "
+                       "and 101 only",
+                       where);
+    return model->norm_eval ||
+           ld_fail(err, LD_ERR_USAGE,
+                   "%s.style: caffe, whose batch norms are fixed: expected "
+                   "norm_eval true",
+                   where);
+}
+
 static bool check_bottlenecks(const struct ld_model *model, const char *where,
                               struct ld_err *err)
 {
@@ -268,7 +323,7 @@ static bool check_bottlenecks(const struct ld_model *model, const char *where,
 static bool check_head(const struct ld_model *model, const char *where,
                        struct ld_err *err)
 {
-    if (model->head == LD_HEAD_GFL && model->background_logit)
+    if (model->head != LD_HEAD_GFLV2 && model->background_logit)
         return ld_fail(
             err, LD_ERR_USAGE,
             "%s.background_logit: set, expected with head gflv2 only", where);
@@ -287,7 +342,7 @@ bool ld_model_check(const struct ld_model *model, const char *where,
                        "%s.depth: %d, expected 18, 34, 50 or 101", where,
                        depth);
     if (!check_channels(where, "width", model->width, err) ||
-        !check_res2net(model, where, err) ||
+        !check_res2net(model, where, err) || !check_style(model, where, err) ||
         !check_bottlenecks(model, where, err) ||
         !check_channels(where, "fpn_channels", model->fpn_channels, err) ||
         !check_range(where, "head_convs", model->head_convs, 1,

@@ -62,13 +62,14 @@ void ld_graph_bias(struct ld_graph *graph, int filter, const char *name,
 }
 
 void ld_graph_bn(struct ld_graph *graph, int filter, const char *name,
-                 float gamma, bool folded)
+                 float gamma, bool folded, bool fixed)
 {
     struct ld_filter *f = &graph->filter[filter];
+    bool trained = f->trained && !fixed;
 
     f->folded = folded;
-    f->bn = ld_graph_vector(graph, name, "weight", f->O, gamma, f->trained);
-    ld_graph_vector(graph, name, "bias", f->O, 0, f->trained);
+    f->bn = ld_graph_vector(graph, name, "weight", f->O, gamma, trained);
+    ld_graph_vector(graph, name, "bias", f->O, 0, trained);
     ld_graph_vector(graph, name, "running_mean", f->O, 0, false);
     ld_graph_vector(graph, name, "running_var", f->O, 1, false);
 }
@@ -261,6 +262,20 @@ void ld_graph_upsample(struct ld_graph *graph, int in, int out)
                                        .param = NONE});
 }
 
+int ld_graph_relu(struct ld_graph *graph, int in)
+{
+    int out = ld_graph_map(graph, LD_MAP_FEATURE, graph->map[in].C);
+
+    add_layer(graph, (struct ld_layer){.kind = LD_LAYER_RELU,
+                                       .in = in,
+                                       .out = out,
+                                       .identity = NONE,
+                                       .filter = NONE,
+                                       .param = NONE,
+                                       .relu = true});
+    return out;
+}
+
 int ld_graph_gn(struct ld_graph *graph, int in, int gamma)
 {
     return norm_layer(graph, LD_LAYER_GN, in, gamma, true);
@@ -332,6 +347,7 @@ void ld_graph_finish(struct ld_graph *graph)
         layer->adds = written[layer->in] && !is_part(graph, layer);
         written[layer->in] = true;
         assert(layer->adds == (layer->kind == LD_LAYER_UPSAMPLE ||
+                               layer->kind == LD_LAYER_RELU ||
                                layer->kind == LD_LAYER_QUALITY) ||
                layer->kind == LD_LAYER_CONV ||
                layer->kind == LD_LAYER_AVGPOOL ||

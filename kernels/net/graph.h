@@ -65,6 +65,7 @@ enum ld_layer_kind {
     LD_LAYER_AVGPOOL,  /* out = means of in, stride 2 */
     LD_LAYER_CHANNELS, /* some of out = some of in (+ identity) */
     LD_LAYER_UPSAMPLE, /* out += nearest(in) */
+    LD_LAYER_RELU,     /* out = relu(in); others read in, too */
     LD_LAYER_GN,       /* out = relu(GN(in)) */
     LD_LAYER_ROWS,     /* a level's part of the rows of out = scale * in */
     LD_LAYER_QUALITY,  /* rows of out = quality logits of the box rows in */
@@ -118,9 +119,10 @@ void ld_graph_bias(struct ld_graph *graph, int filter, const char *name,
                    float constant);
 
 /* Gives a filter its batch normalisation, folded or with a layer of its own;
- * `gamma` to begin with. */
+ * `gamma` to begin with; gamma and beta are trained if the filter is, or fixed.
+ */
 void ld_graph_bn(struct ld_graph *graph, int filter, const char *name,
-                 float gamma, bool folded);
+                 float gamma, bool folded, bool fixed);
 
 /* Makes a filter deformable: gives it a filter of its offsets, `name`.weight
  * and `name`.bias, all zero to begin with; with the same input, kernel and
@@ -146,6 +148,8 @@ int ld_graph_slice(struct ld_graph *graph, int in, int at, int C, int identity);
 void ld_graph_place(struct ld_graph *graph, int in, int at, int C, int out,
                     int out_at);
 void ld_graph_upsample(struct ld_graph *graph, int in, int out);
+/* Of a map that layers to come read as it is. */
+int ld_graph_relu(struct ld_graph *graph, int in);
 int ld_graph_gn(struct ld_graph *graph, int in, int gamma);
 void ld_graph_rows(struct ld_graph *graph, int in, int out, int level,
                    int scale);

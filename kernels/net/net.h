@@ -1,4 +1,5 @@
-/* net.h - a GFL detector (ResNet, FPN, GFL head), forwards and backwards.
+/* net.h - a detector whose box sides are distributions (ResNet, FPN, the head
+ * of GFL, ATSS or FCOS), forwards and backwards.
  *
  *     net = ld_net_new(dev, &model, LD_NET_TRAIN, err);
  *     ld_net_init(net, seed);            or ld_net_load(net, tensors, ...)
@@ -43,7 +44,7 @@ const struct ld_model *ld_net_model(const struct ld_net *net);
 
 /* As the reference: convolutions of the backbone Kaiming normal (fan out), the
  * gamma of each block's last BN zero; FPN Xavier uniform; head N(0, 0.01), bias
- * of gfl_cls -log(99). Depends on the seed and the names alone. */
+ * of the classes -log(99). Depends on the seed and the names alone. */
 void ld_net_init(struct ld_net *net, uint64_t seed);
 
 /* Copies tensors (host) into the parameters of the same name. `partial` allows
@@ -73,7 +74,7 @@ struct ld_grid ld_net_grid(const struct ld_net *net);
 float *ld_net_class_rows(const struct ld_net *net); /* (N, A, class logits) */
 float *ld_net_box_rows(const struct ld_net *net);   /* (N, A, 4, B) */
 /* (N, A) logits: a class's score is sigmoid(class) sigmoid(quality). NULL for
- * GFL V1, whose scores are sigmoid(class). */
+ * GFL V1, whose scores are sigmoid(class). Of ATSS and FCOS centerness. */
 float *ld_net_quality_rows(const struct ld_net *net);
 float *ld_net_class_rows_grad(const struct ld_net *net);
 float *ld_net_box_rows_grad(const struct ld_net *net);
@@ -97,4 +98,5 @@ const float *ld_net_map(const struct ld_net *net, const char *name,
 void ld_net_forward(struct ld_net *net);
 void ld_net_zero_grad(struct ld_net *net);
 void ld_net_backward(struct ld_net *net);
-void ld_net_sgd(struct ld_net *net, struct ld_sgd s);
+/* Moves every trained parameter: the biases of convolutions by `bias`. */
+void ld_net_sgd(struct ld_net *net, struct ld_sgd s, struct ld_sgd bias);

@@ -75,10 +75,38 @@ void ld_net_zero_grad(struct ld_net *net)
     net->dev->ops->zero(net->dev, net->grads, net->n_trained * sizeof(float));
 }
 
-void ld_net_sgd(struct ld_net *net, struct ld_sgd s)
+static bool same_sgd(struct ld_sgd a, struct ld_sgd b)
 {
-    net->dev->ops->sgd(net->dev, net->params, net->momenta, net->grads,
-                       net->n_trained, s);
+    return a.rate == b.rate && a.momentum == b.momentum && a.decay == b.decay;
+}
+
+static bool is_conv_bias(const struct ld_graph *graph, int param)
+{
+    for (int i = 0; i < graph->n_filters; i++)
+        if (graph->filter[i].bias == param)
+            return true;
+    return false;
+}
+
+static void sgd_apart(struct ld_net *net, struct ld_sgd s, struct ld_sgd bias)
+{
+    for (int i = 0; i < net->graph.n_params; i++) {
+        struct ld_param *p = &net->param[i];
+
+        if (p->trained)
+            net->dev->ops->sgd(net->dev, p->value.data, p->momentum, p->grad,
+                               ld_tensor_count(&p->value),
+                               is_conv_bias(&net->graph, i) ? bias : s);
+    }
+}
+
+void ld_net_sgd(struct ld_net *net, struct ld_sgd s, struct ld_sgd bias)
+{
+    if (same_sgd(s, bias))
+        net->dev->ops->sgd(net->dev, net->params, net->momenta, net->grads,
+                           net->n_trained, s);
+    else
+        sgd_apart(net, s, bias);
     for (int i = 0; i < net->graph.n_filters; i++)
         if (net->graph.filter[i].trained)
             net->packed[i].current = false;

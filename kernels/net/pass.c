@@ -295,6 +295,7 @@ static const struct ld_pass *const passes[] = {
         &(const struct ld_pass){deform_forward, deform_backward},
     [LD_LAYER_BN] = &(const struct ld_pass){bn_forward, bn_backward},
     [LD_LAYER_ADD_RELU] = &ld_pass_add_relu,
+    [LD_LAYER_RELU] = &ld_pass_relu,
     [LD_LAYER_POOL] = &ld_pass_pool,
     [LD_LAYER_AVGPOOL] = &ld_pass_avgpool,
     [LD_LAYER_CHANNELS] = &ld_pass_channels,

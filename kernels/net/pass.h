@@ -11,8 +11,8 @@ struct ld_pass {
 };
 
 /* graph.h says what they do. */
-extern const struct ld_pass ld_pass_add_relu, ld_pass_pool, ld_pass_avgpool,
-    ld_pass_channels, ld_pass_upsample;
+extern const struct ld_pass ld_pass_add_relu, ld_pass_relu, ld_pass_pool,
+    ld_pass_avgpool, ld_pass_channels, ld_pass_upsample;
 
 /* A map's memory, that of its gradient, its size. */
 float *ld_pass_value(const struct ld_net *net, int map);

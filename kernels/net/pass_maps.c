@@ -171,3 +171,27 @@ static void add_relu_backward(struct ld_net *net, int i)
 }
 
 const struct ld_pass ld_pass_add_relu = {add_relu_forward, add_relu_backward};
+
+static void relu_forward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_shape shape = ld_pass_shape(net, layer->out);
+    const struct ld_ops *ops = net->dev->ops;
+    float *y = ld_pass_value(net, layer->out);
+
+    ops->zero(net->dev, y, ops->map_bytes(net->dev, shape));
+    ops->add_relu(net->dev, y, ld_pass_value(net, layer->in), shape);
+}
+
+static void relu_backward(struct ld_net *net, int i)
+{
+    const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_shape shape = ld_pass_shape(net, layer->out);
+    float *dy = ld_pass_grad(net, layer->out);
+
+    net->dev->ops->relu_backward(net->dev, dy, ld_pass_value(net, layer->out),
+                                 shape);
+    net->dev->ops->add(net->dev, ld_pass_grad(net, layer->in), dy, shape);
+}
+
+const struct ld_pass ld_pass_relu = {relu_forward, relu_backward};

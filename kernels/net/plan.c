@@ -133,7 +133,8 @@ static bool size_layer(struct ld_device *dev, const struct ld_graph *graph,
         *out = (struct ld_shape){in.N, in.C, (in.H + 1) / 2, (in.W + 1) / 2};
     else if (layer->kind == LD_LAYER_CHANNELS)
         *out = (struct ld_shape){in.N, graph->map[layer->out].C, in.H, in.W};
-    else if (layer->kind == LD_LAYER_BN || layer->kind == LD_LAYER_GN)
+    else if (layer->kind == LD_LAYER_BN || layer->kind == LD_LAYER_GN ||
+             layer->kind == LD_LAYER_RELU)
         *out = in;
     return true;
 }
@@ -314,7 +315,7 @@ static bool reads_output(const struct ld_layer *layer)
 {
     return layer->relu &&
            (layer->kind == LD_LAYER_CONV || layer->kind == LD_LAYER_DEFORM ||
-            layer->kind == LD_LAYER_ADD_RELU);
+            layer->kind == LD_LAYER_ADD_RELU || layer->kind == LD_LAYER_RELU);
 }
 
 /* Whether its gradient, where it adds, is made apart and added then. */

@@ -49,7 +49,7 @@ static void add_convs(const struct ld_stage *s, int conv[CONVS])
     }
     for (int i = 0; i < CONVS; i++) {
         snprintf(name, sizeof(name), "%s.bns.%d", s->prefix, i);
-        ld_graph_bn(s->graph, conv[i], name, 1, s->folded);
+        ld_graph_bn(s->graph, conv[i], name, 1, s->folded, s->caffe);
     }
 }
 

@@ -16,7 +16,8 @@ int ld_stage_filter(const struct ld_stage *stage, struct ld_filter filter,
         ld_graph_offsets(stage->graph, added, name, stage->dcn == LD_DCN_V2);
     }
     snprintf(name, sizeof(name), "%s.%s", stage->prefix, bn);
-    ld_graph_bn(stage->graph, added, name, last ? 0 : 1, stage->folded);
+    ld_graph_bn(stage->graph, added, name, last ? 0 : 1, stage->folded,
+                stage->caffe);
     return added;
 }
 
@@ -26,17 +27,21 @@ static int block_filters(const struct ld_stage *s, int C, int filter[3])
     int planes = s->planes, stride = s->stride;
 
     if (s->bottleneck) {
-        filter[0] = ld_stage_filter(
-            s,
-            (struct ld_filter){.C = C, .O = planes, .kernel = 1, .stride = 1},
-            "conv1", "bn1", false);
-        filter[1] = ld_stage_filter(s,
-                                    (struct ld_filter){.C = planes,
-                                                       .O = planes,
-                                                       .kernel = 3,
-                                                       .stride = stride,
-                                                       .groups = s->groups},
-                                    "conv2", "bn2", false);
+        filter[0] =
+            ld_stage_filter(s,
+                            (struct ld_filter){.C = C,
+                                               .O = planes,
+                                               .kernel = 1,
+                                               .stride = s->caffe ? stride : 1},
+                            "conv1", "bn1", false);
+        filter[1] =
+            ld_stage_filter(s,
+                            (struct ld_filter){.C = planes,
+                                               .O = planes,
+                                               .kernel = 3,
+                                               .stride = s->caffe ? 1 : stride,
+                                               .groups = s->groups},
+                            "conv2", "bn2", false);
         filter[2] = ld_stage_filter(
             s,
             (struct ld_filter){
@@ -109,6 +114,7 @@ void ld_resnet_build(struct ld_graph *graph, const struct ld_model *model,
     const int *blocks = blocks_of_depth(model->depth);
     struct ld_stage s = {.graph = graph,
                          .bottleneck = model->depth >= 50,
+                         .caffe = model->style == LD_STYLE_CAFFE,
                          .groups = model->groups};
     bool res2net = model->backbone == LD_RES2NET;
     int x;

@@ -10,6 +10,7 @@ struct ld_stage {
     struct ld_graph *graph;
     char prefix[LD_STAGE_PREFIX]; /* of the block at hand */
     bool bottleneck;
+    bool caffe;      /* its first 1x1 has the stride; gamma, beta are fixed */
     int planes;      /* channels inside a block; in Res2Net of one split */
     int groups;      /* of its 3x3, if it is a bottleneck */
     int out;         /* channels that leave it */
