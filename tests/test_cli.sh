@@ -211,6 +211,28 @@ runs "and with its cache and its teacher" "$distill" check tiny.yaml --cache sha
 grep -q "the teacher reaches AP 0\." out.txt
 ok "how good the teacher is" $?
 
+# ---- a shard in Python, as the README reads it ----
+runs "logits are kept as steps" "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out stepped \
+    --grad-error 0.01
+sed -n '/^    import h5py, numpy, zstandard$/,/^$/s/^    //p' "$LD_TESTS/../README.md" >reader.py
+cat >>reader.py <<'TEXT'
+shard, exact = h5py.File("stepped/part-00000-of-00004.h5"), h5py.File("shards/part-00000-of-00004.h5")
+box = exact["rows/box"][:]
+box = (box - box[:, :, :1])[:, :, 1:].transpose(2, 1, 0).reshape(64, -1)
+off = abs(steps(shard, "box", 0)[:, :box.shape[1]] - box[:, :512]).max()
+classes = exact["rows/class"][:].T
+off = max(off, abs(steps(shard, "class", 0)[:, :classes.shape[1]] - classes[:, :4096]).max())
+assert 0 < off <= shard.attrs["largest_logit_error"] * 1.001, off
+TEXT
+if python3 -c 'import h5py, numpy, zstandard' 2>/dev/null; then
+    runs "the README's ten lines of Python read a shard" python3 reader.py
+else
+    skipped=$((skipped + 1))
+    echo "SKIP the README's reader: python3 has no h5py and zstandard"
+fi
+refuses "an error of gradients that is none" "cache.grad_error" "$cache" precompute tiny.yaml \
+    --teacher teacher/latest.h5 --out none --grad-error often
+
 # ---- VOC, the same pictures ----
 runs "VOC annotations train too" "$distill" train tiny.yaml --out voc --set data.format=voc \
     --set data.train=shapes/voc --set data.train_split=train \
