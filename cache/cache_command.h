@@ -10,9 +10,16 @@ struct ld_cache_command {
     struct ld_settings settings;
     const char *teacher, *out;
     const char *part; /* "2/8" */
+    int records;      /* for verify; 0 if not given */
     struct ld_arena *arena;
     bool differs; /* nothing failed, but the exit status is to be 1 */
 };
 
 /* precompute CONFIG --teacher CHECKPOINT --out FOLDER [--part I/N] */
 bool ld_precompute(struct ld_cache_command *command, struct ld_err *err);
+
+/* verify CACHE CONFIG --teacher CHECKPOINT [--records N]: runs the teacher over
+ * N views again. LD_ERR_MISMATCH names the field of the facts that differs, or
+ * the image and the view that are further off than the cache states, and by
+ * how much. */
+bool ld_cache_verify(struct ld_cache_command *command, struct ld_err *err);

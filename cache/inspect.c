@@ -8,6 +8,8 @@
 #include "cache/inspect.h"
 #include "cache/inspect_request.h"
 #include "cache/render.h"
+#include "cache/report.h"
+#include "cache/watch.h"
 #include "kernels/base/progress.h"
 
 enum { EXIT_DAMAGED = 1 };
@@ -91,6 +93,48 @@ static void summarise(const struct ld_inspect_request *request,
     ld_inspect_free(&sum);
     ld_shard_close(shard);
     ld_cache_close(cache);
+}
+
+/* ---- a report ---- */
+
+static bool report_on(struct ld_inspection *sum,
+                      const struct ld_inspect_request *request,
+                      const struct ld_cache *cache,
+                      const struct ld_shard *shard, struct ld_err *err)
+{
+    struct ld_report_count count = {0};
+    int n = cache ? ld_cache_n_shards(cache) : 1;
+    bool ok = sum_up(sum, cache, shard, err);
+
+    for (int i = 0; ok && i < n; i++)
+        ok = ld_report_add(&count, cache ? ld_cache_shard(cache, i) : shard,
+                           err);
+    return ok &&
+           ld_report_write(request->out, sum, &count, request->config, err);
+}
+
+static void report(const struct ld_inspect_request *request, const char *path,
+                   bool folder, struct answer *answer)
+{
+    struct ld_err err = {0};
+    struct ld_cache *cache = folder ? ld_cache_open(path, &err) : NULL;
+    struct ld_shard *shard = folder ? NULL : ld_shard_open(path, &err);
+    struct ld_inspection sum;
+
+    ld_inspect_start(&sum, path);
+    if ((!cache && !shard) || !report_on(&sum, request, cache, shard, &err))
+        complain(answer, &err);
+    ld_inspect_free(&sum);
+    ld_shard_close(shard);
+    ld_cache_close(cache);
+}
+
+static void watch(const char *path, struct answer *answer)
+{
+    struct ld_err err = {0};
+
+    if (!ld_watch(path, &err))
+        complain(answer, &err);
 }
 
 /* ---- one shard after the other ---- */
@@ -272,20 +316,26 @@ static void visit(const struct ld_inspect_request *request, const char *path,
     struct stat info;
     bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 
-    if (request->task == LD_INSPECT_VERIFY ||
-        request->task == LD_INSPECT_RECORD ||
-        request->task == LD_INSPECT_RENDER) {
-        visit_shards(request, path, folder, answer);
-    } else {
+    switch (request->task) {
+    case LD_INSPECT_SUMMARY:
         summarise(request, path, folder, answer);
         print_answer(answer);
+        break;
+    case LD_INSPECT_REPORT:
+        report(request, path, folder, answer);
+        break;
+    case LD_INSPECT_WATCH:
+        watch(path, answer);
+        break;
+    default:
+        visit_shards(request, path, folder, answer);
     }
 }
 
 static void finish(const struct ld_inspect_request *request,
                    struct answer *answer)
 {
-    if (request->json)
+    if (request->json && request->task <= LD_INSPECT_RECORD)
         printf("%s]\n", answer->n_items ? "" : "[");
     if ((request->task == LD_INSPECT_RECORD ||
          request->task == LD_INSPECT_RENDER) &&

@@ -13,6 +13,8 @@ static const char usage[] =
     "       ld-inspect --record ID[:flip|:view=N] [--json] PATH...\n"
     "       ld-inspect --render ID[:flip|:view=N] --config CONFIG --out FILE "
     "PATH\n"
+    "       ld-inspect --report FOLDER [--config CONFIG] PATH\n"
+    "       ld-inspect --watch FOLDER\n"
     "\n"
     "Looks into the shards that ld-cache precompute wrote. PATH is a shard\n"
     "(*.h5) or a folder of them, which must be complete: name the shards\n"
@@ -35,6 +37,10 @@ static const char usage[] =
     "the\n"
     "                    truth, and for the best main rows (or --locations)\n"
     "                    what the teacher thinks of each side of the box\n"
+    "  --report FOLDER   writes FOLDER/index.html: all that there is to know,\n"
+    "                    in one page; with --config, pictures of the views\n"
+    "                    that stand out\n"
+    "  --watch           follows a running ld-cache precompute by its folder\n"
     "  --config CONFIG   that the cache was made with: it names the images\n"
     "  --locations A,B   which rows to draw, by their numbers in --record; 8 "
     "at\n"
@@ -55,7 +61,8 @@ static const char usage[] =
 
 static const char *const task_names[] = {
     [LD_INSPECT_VERIFY] = "--verify", [LD_INSPECT_RECORD] = "--record",
-    [LD_INSPECT_RENDER] = "--render",
+    [LD_INSPECT_RENDER] = "--render", [LD_INSPECT_REPORT] = "--report",
+    [LD_INSPECT_WATCH] = "--watch",
 };
 
 /* What follows the image's id: nothing, ":flip" or ":view=3". */
@@ -120,6 +127,8 @@ enum {
     OPT_VERIFY,
     OPT_RECORD,
     OPT_RENDER,
+    OPT_REPORT,
+    OPT_WATCH,
     OPT_CONFIG,
     OPT_OUT,
     OPT_LOCATIONS,
@@ -132,6 +141,8 @@ static const struct option options[] = {
     {"verify", no_argument, NULL, OPT_VERIFY},
     {"record", required_argument, NULL, OPT_RECORD},
     {"render", required_argument, NULL, OPT_RENDER},
+    {"report", required_argument, NULL, OPT_REPORT},
+    {"watch", no_argument, NULL, OPT_WATCH},
     {"config", required_argument, NULL, OPT_CONFIG},
     {"out", required_argument, NULL, OPT_OUT},
     {"locations", required_argument, NULL, OPT_LOCATIONS},
@@ -165,6 +176,11 @@ static bool take_option(struct ld_inspect_request *request, int option,
     case OPT_RENDER:
         return set_task(request, LD_INSPECT_RENDER, err) &&
                parse_record(optarg, request, err);
+    case OPT_REPORT:
+        request->out = optarg;
+        return set_task(request, LD_INSPECT_REPORT, err);
+    case OPT_WATCH:
+        return set_task(request, LD_INSPECT_WATCH, err);
     case OPT_CONFIG:
         request->config = optarg;
         return true;

@@ -12,6 +12,8 @@ enum ld_inspect_task {
     LD_INSPECT_VERIFY,
     LD_INSPECT_RECORD,
     LD_INSPECT_RENDER,
+    LD_INSPECT_REPORT,
+    LD_INSPECT_WATCH,
 };
 
 enum { LD_INSPECT_LOCATIONS = 8 };

@@ -3,7 +3,9 @@
  *     image -> view -> teacher -> regions -> codec -> shard */
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cache/cache_command.h"
@@ -11,8 +13,10 @@
 
 static const char usage[] =
     "usage: ld-cache precompute CONFIG --teacher CHECKPOINT --out FOLDER\n"
+    "       ld-cache verify CACHE CONFIG --teacher CHECKPOINT [--records N]\n"
     "\n"
-    "Runs the teacher over every view (plain and mirrored, or as many seeded\n"
+    "precompute runs the teacher over every view (plain and mirrored, or as "
+    "many seeded\n"
     "ones as cache.views says) of the training images that CONFIG names, and\n"
     "keeps, in HDF5 shards in FOLDER, the logits that a student's losses "
     "read:\n"
@@ -20,6 +24,11 @@ static const char usage[] =
     "localization\n"
     "region, the classes of the main region (of both with loss.vlr_kd).\n"
     "Run again after a kill, it goes on after the last finished shard.\n"
+    "\n"
+    "verify runs the teacher again over N views of a cache, spread over all "
+    "of\n"
+    "it, and fails if what is stored is further off than the cache states; of\n"
+    "fp32, if a bit differs, which another device may make it do.\n"
     "\n"
     "  --teacher CHECKPOINT  of ld-distill train, or a .pth or .safetensors\n"
     "  --out FOLDER          of the shards; made if absent\n"
@@ -30,6 +39,7 @@ static const char usage[] =
     "  --grad-error E        what storing may cost the distillation "
     "gradients,\n"
     "                        relative (key cache.grad_error, 0.01), or exact\n"
+    "  --records N           that verify compares (16)\n"
     "  --set KEY=VALUE       sets one key of the config; may be repeated\n"
     "  --device NAME         auto, cpu or cuda (key device)\n"
     "  --threads N           of the CPU; 0: all cores (key threads)\n"
@@ -44,6 +54,7 @@ enum {
     OPT_OUT,
     OPT_PART,
     OPT_GRAD_ERROR,
+    OPT_RECORDS,
     OPT_SET,
     OPT_DEVICE,
     OPT_THREADS,
@@ -57,6 +68,7 @@ static const struct option options[] = {
     {"out", required_argument, NULL, OPT_OUT},
     {"part", required_argument, NULL, OPT_PART},
     {"grad-error", required_argument, NULL, OPT_GRAD_ERROR},
+    {"records", required_argument, NULL, OPT_RECORDS},
     {"set", required_argument, NULL, OPT_SET},
     {"device", required_argument, NULL, OPT_DEVICE},
     {"threads", required_argument, NULL, OPT_THREADS},
@@ -73,6 +85,7 @@ static const struct {
     command_fn *run;
 } commands[] = {
     {"precompute", ld_precompute},
+    {"verify", ld_cache_verify},
 };
 
 /* True if the option asks for a text, which is then printed. */
@@ -87,6 +100,16 @@ static bool answer(int option)
     else
         return false;
     return true;
+}
+
+static bool parse_records(const char *text, int *records, struct ld_err *err)
+{
+    char *end;
+    long number = strtol(text, &end, 10);
+
+    *records = (int)number;
+    return (end != text && *end == 0 && number > 0 && number <= INT_MAX) ||
+           ld_fail(err, LD_ERR_USAGE, "--records %s: expected a number", text);
 }
 
 static bool take_option(struct ld_cache_command *command, int option,
@@ -111,6 +134,8 @@ static bool take_option(struct ld_cache_command *command, int option,
                                      err)
                    : ld_settings_add(settings, "cache.grad_error=", optarg,
                                      arena, err);
+    case OPT_RECORDS:
+        return parse_records(optarg, &command->records, err);
     case OPT_SET:
         return ld_settings_add(settings, "", optarg, arena, err);
     case OPT_DEVICE:
@@ -134,8 +159,8 @@ static bool run_command(struct ld_cache_command *command, int argc, char **argv,
         command->n_words = argc - optind - 1;
         return commands[i].run(command, err);
     }
-    return ld_fail(err, LD_ERR_USAGE, "'%s': expected precompute (see --help)",
-                   name);
+    return ld_fail(err, LD_ERR_USAGE,
+                   "'%s': expected precompute or verify (see --help)", name);
 }
 
 int main(int argc, char **argv)

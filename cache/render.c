@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cache/render_panel.h"
 #include "kernels/net/detect.h"
@@ -40,14 +41,21 @@ struct ld_colour ld_render_colour(int level)
     return colours[level];
 }
 
-static struct ld_grid grid_of(const struct ld_record *record)
+struct ld_grid ld_render_grid(const struct ld_shard_facts *facts,
+                              const struct ld_record *record)
 {
-    return ld_grid_of_canvas(record->view.canvas_H, record->view.canvas_W);
+    bool is_fcos = strcmp(facts->assigner, "FCOS") == 0;
+
+    return ld_grid_with_head(
+        ld_grid_of_canvas(record->view.canvas_H, record->view.canvas_W),
+        is_fcos ? LD_HEAD_FCOS : LD_HEAD_GFL);
 }
 
-struct ld_box ld_render_box(const struct ld_record *record, int row, int B)
+struct ld_box ld_render_box(const struct ld_shard_facts *facts,
+                            const struct ld_record *record, int row)
 {
-    struct ld_grid grid = grid_of(record);
+    struct ld_grid grid = ld_render_grid(facts, record);
+    int B = facts->reg_max + 1;
     int at = record->location[row];
     const float *bins = record->box_logits + (size_t)row * 4 * (size_t)B;
     float side[4], x, y;
@@ -82,7 +90,7 @@ static int next_best(const struct ld_shard_facts *facts,
                      const struct ld_record *record, float overlap,
                      const int *rows, int n)
 {
-    int B = facts->reg_max + 1, best = -1;
+    int best = -1;
     float best_score = -1;
 
     for (int i = 0; i < record->n_rows; i++) {
@@ -94,9 +102,10 @@ static int next_best(const struct ld_shard_facts *facts,
             score <= best_score)
             continue;
         for (int j = 0; j < n && !overlaps; j++)
-            overlaps = i == rows[j] ||
-                       ld_box_iou(ld_render_box(record, i, B),
-                                  ld_render_box(record, rows[j], B)) > overlap;
+            overlaps =
+                i == rows[j] ||
+                ld_box_iou(ld_render_box(facts, record, i),
+                           ld_render_box(facts, record, rows[j])) > overlap;
         if (!overlaps) {
             best = i;
             best_score = score;
@@ -146,9 +155,8 @@ static int level_of(const struct drawing *d, int row)
 static void draw_box(struct drawing *d, int row, double line)
 {
     const struct ld_record *record = d->render->record;
-    int B = d->render->facts->reg_max + 1;
 
-    box_path(d, ld_render_box(record, row, B), line);
+    box_path(d, ld_render_box(d->render->facts, record, row), line);
     cairo_set_line_width(d->page.cr, line + 2);
     cairo_set_source_rgba(d->page.cr, 0, 0, 0, 0.45);
     cairo_stroke_preserve(d->page.cr);
@@ -224,8 +232,7 @@ static void draw_letters(struct drawing *d)
 
     ld_page_set_font(&d->page, 15, true);
     for (int i = r->n_rows - 1; i >= 0; i--) {
-        struct ld_box box =
-            ld_render_box(r->record, r->rows[i], r->facts->reg_max + 1);
+        struct ld_box box = ld_render_box(r->facts, r->record, r->rows[i]);
         char letter[2] = {(char)('A' + i), 0};
         double x = fmax(0, fmin(box.x0 * d->zoom, d->W - 18));
         double y = fmax(0, fmin(box.y0 * d->zoom, d->H - 18));
@@ -358,7 +365,8 @@ bool ld_render_write(const char *path, const struct ld_render *render,
                      struct ld_err *err)
 {
     const struct ld_view *view = &render->record->view;
-    struct drawing d = {.render = render, .grid = grid_of(render->record)};
+    struct drawing d = {.render = render,
+                        .grid = ld_render_grid(render->facts, render->record)};
     int H, W;
     bool ok;
 

@@ -93,8 +93,7 @@ static double page_y(const struct panel *p, double view_y)
 static void start(struct panel *p, const struct ld_render *render, int index,
                   double x, double y)
 {
-    struct ld_grid grid = ld_grid_of_canvas(render->record->view.canvas_H,
-                                            render->record->view.canvas_W);
+    struct ld_grid grid = ld_render_grid(render->facts, render->record);
     double half;
 
     p->row = render->rows[index];
@@ -102,7 +101,7 @@ static void start(struct panel *p, const struct ld_render *render, int index,
     p->stride = grid.stride[p->level];
     p->B = render->facts->reg_max + 1;
     ld_grid_centre(&grid, render->record->location[p->row], &p->at_x, &p->at_y);
-    p->box = ld_render_box(render->record, p->row, p->B);
+    p->box = ld_render_box(render->facts, render->record, p->row);
     find_shares(p);
     half = reach(p);
     p->x = x + CHART;

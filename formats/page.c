@@ -55,39 +55,41 @@ bool ld_page_start(struct ld_page *page, const char *path, int H, int W,
     return true;
 }
 
-/* All bytes of the finished file, which is written only if there are all. */
-static cairo_status_t finish(struct ld_page *page, struct ld_buf *png,
-                             const struct ld_buf **out)
+static cairo_status_t encode(struct ld_page *page, struct ld_buf *out)
 {
     cairo_surface_t *surface = cairo_get_target(page->cr);
     cairo_status_t status = cairo_status(page->cr);
 
     if (status != CAIRO_STATUS_SUCCESS)
         return status;
-    if (cairo_surface_get_type(surface) == CAIRO_SURFACE_TYPE_IMAGE) {
-        *out = png;
-        return cairo_surface_write_to_png_stream(surface, take_bytes, png);
-    }
-    *out = &page->svg;
+    if (cairo_surface_get_type(surface) == CAIRO_SURFACE_TYPE_IMAGE)
+        return cairo_surface_write_to_png_stream(surface, take_bytes, out);
     cairo_surface_finish(surface);
-    return cairo_surface_status(surface);
+    status = cairo_surface_status(surface);
+    return status == CAIRO_STATUS_SUCCESS
+               ? take_bytes(out, page->svg.data, (unsigned)page->svg.len)
+               : status;
+}
+
+bool ld_page_encode(struct ld_page *page, const char *name, struct ld_buf *out,
+                    struct ld_err *err)
+{
+    cairo_status_t status = encode(page, out);
+
+    return status == CAIRO_STATUS_SUCCESS ||
+           ld_fail(err,
+                   status == CAIRO_STATUS_NO_MEMORY ? LD_ERR_MEMORY
+                                                    : LD_ERR_FORMAT,
+                   "%s: cannot draw: %s", name, cairo_status_to_string(status));
 }
 
 bool ld_page_publish(struct ld_page *page, const char *path, struct ld_err *err)
 {
-    struct ld_buf png = {.max = (size_t)1 << 32};
-    const struct ld_buf *bytes = NULL;
-    cairo_status_t status = finish(page, &png, &bytes);
-    bool ok;
+    struct ld_buf bytes = {.max = (size_t)1 << 32};
+    bool ok = ld_page_encode(page, path, &bytes, err) &&
+              ld_file_replace(path, bytes.data, bytes.len, err);
 
-    if (status == CAIRO_STATUS_SUCCESS)
-        ok = ld_file_replace(path, bytes->data, bytes->len, err);
-    else
-        ok = ld_fail(
-            err,
-            status == CAIRO_STATUS_NO_MEMORY ? LD_ERR_MEMORY : LD_ERR_FORMAT,
-            "%s: cannot draw: %s", path, cairo_status_to_string(status));
-    ld_buf_free(&png);
+    ld_buf_free(&bytes);
     return ok;
 }
 

@@ -27,6 +27,11 @@ void ld_page_start_svg(struct ld_page *page, int H, int W);
 bool ld_page_start(struct ld_page *page, const char *path, int H, int W,
                    struct ld_err *err);
 
+/* Adds the finished page's PNG or SVG to `out`; `name` is for errors.
+ * LD_ERR_FORMAT if a text was not UTF-8. */
+bool ld_page_encode(struct ld_page *page, const char *name, struct ld_buf *out,
+                    struct ld_err *err);
+
 /* Writes the page to `path`. LD_ERR_FORMAT if a text was not UTF-8. */
 bool ld_page_publish(struct ld_page *page, const char *path,
                      struct ld_err *err);

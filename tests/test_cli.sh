@@ -202,6 +202,21 @@ ok "and carries no momentum" $?
 runs "curves are drawn" "$distill" curves loss student teacher --out curves.svg
 runs "the cache is looked into" "$inspect" shards
 runs "and verified" "$inspect" --verify shards
+runs "a view of it is drawn" "$inspect" --render 3:flip --config tiny.yaml --out view.svg shards
+[ -s view.svg ]
+ok "the drawing is there" $?
+runs "it is reported on" "$inspect" --report report --config tiny.yaml shards
+shown=$(sed -n 's/.*href="\(view-[0-9]*-[01].png\)".*/\1/p' report/index.html | head -n 1)
+[ -s "report/$shown" ] && grep -q "data:image/png;base64,iVBOR" report/index.html
+ok "with pictures, small and large" $?
+! grep -q "http" report/index.html
+ok "and nothing of the network" $?
+runs "it is watched" "$inspect" --watch shards
+grep -q "shards: 4/4 shards, 32 views, .* complete" out.txt
+ok "and said to be complete" $?
+runs "its teacher says the same again" "$cache" verify shards tiny.yaml --teacher teacher/latest.h5
+grep -q "16 of 32 views are what the teacher says: to the bit" out.txt
+ok "to the bit" $?
 
 runs "a config is checked before its cache is made" "$distill" check tiny.yaml --set teacher=cache
 grep -q "not named yet" out.txt && grep -q "loss_ld_vlr" out.txt && grep -q "^time " out.txt
@@ -372,6 +387,8 @@ refuses "a folder that holds a run" "--resume" "$distill" train tiny.yaml --out 
 "$distill" train tiny.yaml --out other --set train.seed=7 --set train.epochs=1 >out.txt 2>&1
 refuses "a cache of another teacher" "teacher_sha256" train_with --cache shards \
     --set teacher.checkpoint=other/latest.h5
+refuses "a verification by another teacher" "teacher_sha256" "$cache" verify shards tiny.yaml \
+    --teacher other/latest.h5
 refuses "a check of the same" "teacher_sha256" "$distill" check tiny.yaml --cache shards \
     --set teacher.checkpoint=other/latest.h5
 refuses "a cache of another size of view" "long_edge" train_with --cache shards --set view.long_edge=96
