@@ -112,6 +112,16 @@ static bool parse_records(const char *text, int *records, struct ld_err *err)
            ld_fail(err, LD_ERR_USAGE, "--records %s: expected a number", text);
 }
 
+static bool take_grad_error(struct ld_settings *settings, const char *value,
+                            struct ld_arena *arena, struct ld_err *err)
+{
+    if (strcmp(value, "exact") == 0)
+        return ld_settings_add(settings, "cache.storage=", "fp32", arena, err);
+    return ld_settings_add(settings, "cache.storage=", "predicted", arena,
+                           err) &&
+           ld_settings_add(settings, "cache.grad_error=", value, arena, err);
+}
+
 static bool take_option(struct ld_cache_command *command, int option,
                         struct ld_err *err)
 {
@@ -129,13 +139,7 @@ static bool take_option(struct ld_cache_command *command, int option,
         command->part = optarg;
         return true;
     case OPT_GRAD_ERROR:
-        return strcmp(optarg, "exact") == 0
-                   ? ld_settings_add(settings, "cache.storage=", "fp32", arena,
-                                     err)
-                   : ld_settings_add(settings, "cache.grad_error=", optarg,
-                                     arena, err);
-    case OPT_RECORDS:
-        return parse_records(optarg, &command->records, err);
+        return take_grad_error(settings, optarg, arena, err);
     case OPT_SET:
         return ld_settings_add(settings, "", optarg, arena, err);
     case OPT_DEVICE:
