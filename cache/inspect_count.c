@@ -37,8 +37,7 @@ static void add_view(struct ld_inspection *sum, const struct ld_record *record)
 
 static void add_rows(struct ld_inspection *sum, const struct ld_record *record)
 {
-    struct ld_grid grid =
-        ld_grid_of_canvas(record->view.canvas_H, record->view.canvas_W);
+    struct ld_grid grid = ld_shard_grid(sum->facts, &record->view);
 
     for (int i = 0; i < record->n_rows; i++) {
         int level = ld_grid_level(&grid, record->location[i]);

@@ -78,6 +78,7 @@ static void put_facts(struct ld_buf *out, const struct ld_shard_facts *facts)
     }
     ld_buf_printf(out, "]");
     put_integer(out, "reg_max", facts->reg_max);
+    put_integer(out, "anchors", facts->n_anchors);
     put_integer(out, "n_logits", facts->n_logits);
     put_integer(out, "long_edge", facts->long_edge);
     put_text(out, "multi_scale", facts->multi_scale);
@@ -187,13 +188,16 @@ static void put_row(struct ld_buf *out, const struct ld_shard_facts *facts,
 {
     static const char *const names[] = {"left", "top", "right", "bottom"};
     int at = record->location[i], level = ld_grid_level(grid, at);
-    int place = at - grid->start[level], B = facts->reg_max + 1;
+    int place = (at - grid->start[level]) / facts->n_anchors;
+    int B = facts->reg_max + 1;
 
     put_integer(out, "location", at);
     put_integer(out, "level", level);
     put_integer(out, "stride", grid->stride[level]);
     put_integer(out, "row", place / grid->W[level]);
     put_integer(out, "column", place % grid->W[level]);
+    if (facts->n_anchors > 1)
+        put_integer(out, "anchor", at % facts->n_anchors);
     put_text(out, "kind", ld_inspect_kind(record->kind[i]));
     for (int s = 0; s < 4; s++) {
         const float *bins = record->box_logits + (4 * i + s) * B;
@@ -215,8 +219,7 @@ void ld_inspect_record_json(struct ld_buf *out, const struct ld_shard *shard,
                             const struct ld_record *record)
 {
     const struct ld_shard_facts *facts = ld_shard_facts(shard);
-    struct ld_grid grid =
-        ld_grid_of_canvas(record->view.canvas_H, record->view.canvas_W);
+    struct ld_grid grid = ld_shard_grid(facts, &record->view);
     const float *logits = record->class_logits;
 
     ld_buf_printf(out, "{");

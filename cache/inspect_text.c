@@ -277,7 +277,8 @@ static void put_record_row(struct ld_buf *out,
                            const struct ld_record *record, int i)
 {
     int at = record->location[i], level = ld_grid_level(grid, at);
-    int place = at - grid->start[level], B = facts->reg_max + 1;
+    int place = (at - grid->start[level]) / facts->n_anchors;
+    int B = facts->reg_max + 1;
 
     ld_buf_printf(out, "  %8d  P%d %4d %4d  %-4s", at, level + 3,
                   place / grid->W[level], place % grid->W[level],
@@ -292,7 +293,7 @@ void ld_inspect_record_text(struct ld_buf *out, const struct ld_shard *shard,
 {
     const struct ld_shard_facts *facts = ld_shard_facts(shard);
     const struct ld_view *view = &record->view;
-    struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
+    struct ld_grid grid = ld_shard_grid(facts, view);
     const float *logits = record->class_logits;
     char name[32];
 

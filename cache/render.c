@@ -41,22 +41,11 @@ struct ld_colour ld_render_colour(int level)
     return colours[level];
 }
 
-struct ld_grid ld_render_grid(const struct ld_shard_facts *facts,
-                              const struct ld_record *record)
-{
-    bool is_fcos = strcmp(facts->assigner, "FCOS") == 0;
-
-    return ld_grid_with_head(
-        ld_grid_of_canvas(record->view.canvas_H, record->view.canvas_W),
-        is_fcos ? LD_HEAD_FCOS : LD_HEAD_GFL);
-}
-
 struct ld_box ld_render_box(const struct ld_shard_facts *facts,
                             const struct ld_record *record, int row)
 {
-    struct ld_grid grid = ld_render_grid(facts, record);
-    int B = facts->reg_max + 1;
-    int at = record->location[row];
+    struct ld_grid grid = ld_shard_grid(facts, &record->view);
+    int at = record->location[row], B = facts->reg_max + 1;
     const float *bins = record->box_logits + (size_t)row * 4 * (size_t)B;
     float side[4], x, y;
 
@@ -365,8 +354,9 @@ bool ld_render_write(const char *path, const struct ld_render *render,
                      struct ld_err *err)
 {
     const struct ld_view *view = &render->record->view;
-    struct drawing d = {.render = render,
-                        .grid = ld_render_grid(render->facts, render->record)};
+    struct drawing d = {
+        .render = render,
+        .grid = ld_shard_grid(render->facts, &render->record->view)};
     int H, W;
     bool ok;
 

@@ -31,10 +31,6 @@ int ld_render_zoom(const struct ld_view *view);
 /* Of level 0 to 4. */
 struct ld_colour ld_render_colour(int level);
 
-/* The record's grid, with the centres that its teacher's head has. */
-struct ld_grid ld_render_grid(const struct ld_shard_facts *facts,
-                              const struct ld_record *record);
-
 /* The box that a row's distributions expect, in pixels of the view. */
 struct ld_box ld_render_box(const struct ld_shard_facts *facts,
                             const struct ld_record *record, int row);

@@ -93,7 +93,7 @@ static double page_y(const struct panel *p, double view_y)
 static void start(struct panel *p, const struct ld_render *render, int index,
                   double x, double y)
 {
-    struct ld_grid grid = ld_render_grid(render->facts, render->record);
+    struct ld_grid grid = ld_shard_grid(render->facts, &render->record->view);
     double half;
 
     p->row = render->rows[index];

@@ -88,8 +88,7 @@ static void add_view(struct ld_report_count *count,
                      const struct ld_shard *shard, int index,
                      const struct ld_record *record)
 {
-    struct ld_grid grid =
-        ld_grid_of_canvas(record->view.canvas_H, record->view.canvas_W);
+    struct ld_grid grid = ld_shard_grid(ld_shard_facts(shard), &record->view);
     const struct ld_report_view view = {shard, index, record->image_id, 0};
     double sum = 0;
     int n_main = 0;

@@ -108,7 +108,7 @@ static void draw_thumbnail(struct ld_page *page, const struct ld_render *render,
 {
     const struct ld_sight *sight = render->sight;
     const struct ld_record *record = render->record;
-    struct ld_grid grid = ld_render_grid(render->facts, record);
+    struct ld_grid grid = ld_shard_grid(render->facts, &record->view);
 
     ld_page_image(page, &sight->image, 0, 0, zoom, LD_PAGE_BLENDED);
     for (int i = 0; i < sight->n_truth; i++) {

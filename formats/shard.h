@@ -38,6 +38,7 @@
 #include "formats/codec.h"
 #include "formats/view.h"
 #include "kernels/base/mem.h"
+#include "kernels/box.h"
 
 enum { LD_SHARD_FORMAT = 2 };
 
@@ -53,7 +54,8 @@ struct ld_shard_facts {
     const char *annotations_sha256; /* of the data set */
     const char **class_names;
     int n_classes, reg_max;
-    int n_logits; /* of a class row: n_classes, or one more */
+    int n_anchors; /* locations a place: 1; 9 of RetinaNet (kernels/box.h) */
+    int n_logits;  /* of a class row: n_classes, or one more */
     int long_edge, divisor;
     const char *multi_scale; /* "none", "range", "value" */
     const char *short_edges; /* "800", "480 to 800", "640, 800" */
@@ -83,6 +85,10 @@ struct ld_shard_facts {
     double box_entropy, class_entropy;
     int part, n_parts; /* which shard of how many: 0 to n_parts - 1 */
 };
+
+/* The grid that the rows of a view are on. */
+struct ld_grid ld_shard_grid(const struct ld_shard_facts *facts,
+                             const struct ld_view *view);
 
 struct ld_record {
     int64_t image_id;

@@ -17,6 +17,7 @@ static const struct ld_field fact_fields[] = {
     {FACT(teacher_model, 's', 1)},
     {FACT(annotations_sha256, 's', 1)},
     {FACT(reg_max, 'i', 1)},
+    {FACT(n_anchors, 'i', 1)},
     {FACT(n_logits, 'i', 1)},
     {FACT(long_edge, 'i', 1)},
     {FACT(multi_scale, 's', 1)},
@@ -145,6 +146,17 @@ bool ld_facts_copy(struct ld_shard_facts *out,
         ok = *text != NULL;
     }
     return ok;
+}
+
+struct ld_grid ld_shard_grid(const struct ld_shard_facts *facts,
+                             const struct ld_view *view)
+{
+    enum ld_head head = facts->n_anchors == LD_RETINA_ANCHORS  ? LD_HEAD_RETINA
+                        : strcmp(facts->assigner, "FCOS") == 0 ? LD_HEAD_FCOS
+                                                               : LD_HEAD_GFL;
+
+    return ld_grid_with_head(ld_grid_of_canvas(view->canvas_H, view->canvas_W),
+                             head);
 }
 
 /* ---- what a run compares ---- */

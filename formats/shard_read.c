@@ -42,9 +42,11 @@ static bool read_facts(struct ld_shard *shard, hid_t file, struct ld_err *err)
     if (facts->n_classes < 1 || facts->n_classes > MAX_CLASSES ||
         facts->n_logits < facts->n_classes ||
         facts->n_logits > facts->n_classes + 1 || facts->reg_max < 1 ||
-        facts->reg_max > MAX_REG_MAX || facts->feature_channels < 0 ||
-        facts->feature_channels > MAX_CHANNELS || facts->seeded_views < 0 ||
-        facts->n_parts < 1 || facts->part < 0 || facts->part >= facts->n_parts)
+        facts->reg_max > MAX_REG_MAX ||
+        (facts->n_anchors != 1 && facts->n_anchors != LD_RETINA_ANCHORS) ||
+        facts->feature_channels < 0 || facts->feature_channels > MAX_CHANNELS ||
+        facts->seeded_views < 0 || facts->n_parts < 1 || facts->part < 0 ||
+        facts->part >= facts->n_parts)
         return bad(shard, err, "its attributes are out of range");
     return true;
 }

@@ -93,10 +93,10 @@ static bool check_crc(const struct reading *r, uint32_t wanted)
 }
 
 /* The rows make sense on the view's grid. */
-static bool rows_fit(const struct ld_record *record, bool all_classes)
+static bool rows_fit(const struct ld_record *record,
+                     const struct ld_shard_facts *facts)
 {
-    const struct ld_view *view = &record->view;
-    struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
+    struct ld_grid grid = ld_shard_grid(facts, &record->view);
     int32_t before = -1;
     int n_main = 0;
 
@@ -109,12 +109,12 @@ static bool rows_fit(const struct ld_record *record, bool all_classes)
         before = at;
         n_main += record->kind[i] & LD_SHARD_MAIN;
     }
-    return record->n_main == (all_classes ? record->n_rows : n_main);
+    return record->n_main == (facts->all_classes ? record->n_rows : n_main);
 }
 
 static bool check_rows(const struct reading *r, const struct ld_record *record)
 {
-    return rows_fit(record, r->shard->facts.all_classes) ||
+    return rows_fit(record, &r->shard->facts) ||
            ld_fail(r->err, LD_ERR_FORMAT, "its rows contradict its grid");
 }
 

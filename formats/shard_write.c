@@ -67,7 +67,7 @@ struct ld_shard_writer *ld_shard_create(const char *path,
     const size_t most = (size_t)1 << 32;
     struct ld_shard_writer *w = ld_new(1, sizeof(*w), err);
 
-    assert(facts->n_classes > 0 && facts->reg_max > 0);
+    assert(facts->n_classes > 0 && facts->reg_max > 0 && facts->n_anchors > 0);
     assert(facts->n_logits == facts->n_classes ||
            facts->n_logits == facts->n_classes + 1);
     assert(facts->part >= 0 && facts->part < facts->n_parts);
@@ -89,8 +89,7 @@ struct ld_shard_writer *ld_shard_create(const char *path,
 static void assert_record(const struct ld_shard_writer *w,
                           const struct ld_record *record)
 {
-    const struct ld_view *view = &record->view;
-    struct ld_grid grid = ld_grid_of_canvas(view->canvas_H, view->canvas_W);
+    struct ld_grid grid = ld_shard_grid(&w->facts, &record->view);
     int n_main = 0;
 
     for (int i = 0; i < record->n_rows; i++) {

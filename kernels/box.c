@@ -99,8 +99,8 @@ void ld_grid_centre(const struct ld_grid *grid, int location, float *x,
  * scales are 4 * 2^(0, 1/3, 2/3). */
 static void retina_half(int anchor, float half[2])
 {
-    static const float side[3] = {4, 5.0396842F, 6.3496042F};
-    static const float root[3] = {0.70710678F, 1, 1.4142136F};
+    static const float side[3] = {4, 5.03968420F, 6.34960421F};
+    static const float root[3] = {0.707106781F, 1, 1.41421356F};
     int ratio = anchor / 3, scale = anchor % 3;
 
     half[0] = side[scale] * root[2 - ratio] / 2;

@@ -7,7 +7,9 @@
  * al. 2022 (LD, VLR LD); normalisation as the authors' code does it.
  *
  * Heads of ATSS and FCOS (Tian et al. 2019) have the focal loss (Lin et al.
- * 2017) in place of QFL, and a centerness, which weighs the box loss. */
+ * 2017) in place of QFL, and a centerness, which weighs the box loss.
+ * RetinaNet's has the focal loss, a box loss that is a mean over positives, and
+ * LD of an anchor's four sides as one distribution (as its authors code it). */
 #pragma once
 
 #include <stdbool.h>
@@ -15,6 +17,12 @@
 
 #include "kernels/box.h"
 #include "kernels/rules.h"
+
+enum ld_validity {
+    LD_INVALID, /* of the image's own canvas */
+    LD_VALID,
+    LD_IGNORED, /* by the class loss: between object and background */
+};
 
 /* One batch on the device. A row is one location of one image that a loss
  * reads: a positive (main region), a location of the VLR, or both. Rows stand
@@ -30,7 +38,7 @@ struct ld_loss_batch {
     const float *quality;      /* (N, A) logits; scores are sigmoid(class)
                                   sigmoid(quality); of heads that have one
                                   centerness. NULL: GFL V1 */
-    const uint8_t *valid;      /* (N, A) 0: outside the image's own canvas */
+    const uint8_t *valid;      /* (N, A) enum ld_validity */
     int n_rows;
     const int32_t *index;     /* (n_rows) image * A + location */
     const int32_t *label;     /* (n_rows) class of a positive, else -1 */

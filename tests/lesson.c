@@ -203,6 +203,7 @@ void lesson_cache(struct lesson *l, enum ld_storage storage)
         .n_classes = K,
         .n_logits = ld_model_class_logits(ld_teacher_model(l->teacher)),
         .reg_max = BINS - 1,
+        .n_anchors = ld_head_anchors(ld_net_model(l->student)->head),
         .assigner = "ATSS topk 9",
         .vlr_mode = "code",
         .imitation = l->rules.im > 0 ? "some" : "none",

@@ -35,8 +35,13 @@ void loss_batch_start(struct loss_batch *t, struct ld_grid grid, int N, int K,
     int A = grid.start[grid.n_levels];
     size_t places = (size_t)N * (size_t)A, sides = 4 * (size_t)B;
 
-    *t = (struct loss_batch){
-        .b = {.N = N, .A = A, .K = K, .B = B, .grid = grid, .teacher_K = K}};
+    *t = (struct loss_batch){.b = {.head = grid.head,
+                                   .N = N,
+                                   .A = A,
+                                   .K = K,
+                                   .B = B,
+                                   .grid = grid,
+                                   .teacher_K = K}};
     t->z = loss_batch_new(t, places * K, sizeof(float));
     t->r = loss_batch_new(t, places * sides, sizeof(float));
     t->teacher_z = loss_batch_new(t, places * K, sizeof(float));
@@ -77,6 +82,9 @@ void loss_batch_image(struct loss_batch *t, int image,
     for (int i = 0; i < own->start[own->n_levels]; i++)
         t->valid[image * b->A + ld_grid_move(own, i, &b->grid)] = 1;
     ck_assert(ld_assign(&a, own, boxes, n_boxes, &ASSIGN, &t->arena, &err));
+    for (int i = 0; i < a.n_ignored; i++)
+        t->valid[image * b->A + ld_grid_move(own, a.ignored[i], &b->grid)] =
+            LD_IGNORED;
     b->n_positive += a.n_main > 1 ? a.n_main : 1;
     for (int i = 0; i < a.n_rows; i++) {
         const struct ld_row *row = &a.rows[i];

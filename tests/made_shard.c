@@ -20,6 +20,7 @@ struct ld_shard_facts made_facts(int n_classes, enum ld_storage storage)
         .n_classes = n_classes,
         .n_logits = n_classes,
         .reg_max = 16,
+        .n_anchors = 1,
         .long_edge = 1333,
         .multi_scale = "none",
         .short_edges = "800",

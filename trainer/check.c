@@ -131,6 +131,7 @@ static bool run_sample(struct ld_parts *parts, struct sample *sample,
 {
     struct ld_loss_terms terms;
 
+    sample->regions.head = parts->model.head;
     while (sample->regions.n_images < SAMPLE || sample->n_steps < STEPS) {
         const struct ld_batch *batch = ld_loader_next(parts->loader, err);
         double began = ld_seconds();

@@ -27,8 +27,9 @@ static void add_image(struct ld_check_regions *sum,
                       const struct ld_batch_image *image)
 {
     const struct ld_assignment *a = &image->assignment;
-    struct ld_grid grid =
-        ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W);
+    struct ld_grid grid = ld_grid_with_head(
+        ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W),
+        sum->head);
 
     for (int region = 0; region < LD_REGION_IMITATED; region++) {
         int32_t n = 0;

@@ -15,6 +15,7 @@ enum {
 };
 
 struct ld_check_regions {
+    enum ld_head head; /* the student's */
     int64_t count[LD_N_REGIONS][LD_MAX_LEVELS];
     struct ld_buf per_image[LD_N_REGIONS]; /* int32_t of each image */
     int64_t n_images, n_boxes;

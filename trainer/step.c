@@ -112,12 +112,18 @@ static void place_rows(struct ld_step *step, const struct ld_batch_image *image,
                        int first, const struct ld_grid *canvas, int at)
 {
     const struct ld_assignment *assignment = &image->assignment;
-    struct ld_grid own =
-        ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W);
+    struct ld_grid own = ld_grid_with_head(
+        ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W),
+        step->model.head);
     struct targets *h = &step->host;
 
     for (int a = 0; a < own.start[own.n_levels]; a++)
-        h->valid[first + ld_grid_move(&own, a, canvas)] = 1;
+        h->valid[first + ld_grid_move(&own, a, canvas)] = LD_VALID;
+    for (int i = 0; i < assignment->n_ignored; i++) {
+        int a = assignment->ignored[i];
+
+        h->valid[first + ld_grid_move(&own, a, canvas)] = LD_IGNORED;
+    }
     for (int i = 0; i < assignment->n_rows; i++) {
         const struct ld_row *row = &assignment->rows[i];
         bool main = row->kind & LD_ROW_MAIN;

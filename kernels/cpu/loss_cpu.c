@@ -60,6 +60,11 @@ static double wanted_centerness(const struct ld_loss_batch *batch, int i)
                           (double)b.y1 - y});
 }
 
+static bool is_focal(enum ld_head head)
+{
+    return head == LD_HEAD_RETINA || ld_head_has_centerness(head);
+}
+
 /* Rows that the student's best score weighs. */
 static bool is_scored(const struct ld_loss_batch *batch, int i)
 {
@@ -136,18 +141,24 @@ static void row_joint(struct loss_job *job, struct ld_loss_terms *out,
     *row->du += (float)((double)job->qfl * (g_u - background_u));
 }
 
-/* Focal loss, in the same way, and centerness. */
+/* Focal loss, in the same way. */
 static void row_focal(struct loss_job *job, struct ld_loss_terms *out,
-                      const struct loss_row *row, double centerness)
+                      const struct loss_row *row)
 {
     int label = job->batch->label[row->i];
-    double factor = job->rules->centerness / job->batch->n_positive, g_u;
     float g, background;
     double gain = ld_cpu_focal(&g, row->z[label], true) -
                   ld_cpu_focal(&background, row->z[label], false);
 
     out->value[LD_TERM_QFL][row->level] += gain;
     row->dz[label] = job->qfl * g;
+}
+
+static void row_centerness(struct loss_job *job, struct ld_loss_terms *out,
+                           const struct loss_row *row, double centerness)
+{
+    double factor = job->rules->centerness / job->batch->n_positive, g_u;
+
     out->value[LD_TERM_CENTERNESS][row->level] +=
         factor * ld_cpu_bce(&g_u, *row->u, centerness);
     *row->du = (float)(factor * g_u);
@@ -166,18 +177,24 @@ static float wanted(double distance, int B)
 static void row_class(struct loss_job *job, struct ld_loss_terms *out,
                       const struct loss_row *row, float iou)
 {
-    if (ld_head_has_centerness(job->batch->head))
-        row_focal(job, out, row, wanted_centerness(job->batch, row->i));
+    if (is_focal(job->batch->head))
+        row_focal(job, out, row);
     else
         (row->u ? row_joint : row_quality)(job, out, row, iou);
+    if (ld_head_has_centerness(job->batch->head))
+        row_centerness(job, out, row, wanted_centerness(job->batch, row->i));
 }
 
-/* What weighs the box of a positive. */
+/* The share of a positive's box in the mean of its losses. */
 static double box_weight(const struct loss_job *job, int i)
 {
-    return ld_head_has_centerness(job->batch->head)
-               ? wanted_centerness(job->batch, i)
-               : (double)job->weight[i];
+    const struct ld_loss_batch *batch = job->batch;
+
+    if (batch->head == LD_HEAD_RETINA)
+        return 1 / batch->n_positive;
+    return (ld_head_has_centerness(batch->head) ? wanted_centerness(batch, i)
+                                                : (double)job->weight[i]) /
+           batch->weight_sum;
 }
 
 /* Class loss, box loss and DFL of a positive. Everything is in strides here. */
@@ -192,7 +209,7 @@ static void row_detect(struct loss_job *job, struct ld_loss_terms *out,
     const double target[4] = {b.x0 / stride, b.y0 / stride, b.x1 / stride,
                               b.y1 / stride};
     double centre[4], box[4], g[4];
-    double w = box_weight(job, row->i) / batch->weight_sum;
+    double w = box_weight(job, row->i);
     double c_dfl = job->rules->dfl * w / 4, c_box = job->rules->box * w;
     struct ld_cpu_side side[4];
 
@@ -218,19 +235,22 @@ static void row_detect(struct loss_job *job, struct ld_loss_terms *out,
 
 /* ---- rows with a teacher ---- */
 
+/* Each side is a distribution; the reference's RetinaNet takes all four for
+ * one. */
 static void row_sides(struct loss_job *job, struct ld_loss_terms *out,
                       const struct loss_row *row, enum ld_term term,
                       double factor)
 {
     int B = job->batch->B;
+    int n = job->batch->head == LD_HEAD_RETINA ? 4 * B : B;
     const float *teacher =
         job->batch->teacher_box + (size_t)row->i * 4 * (size_t)B;
     float T = term == LD_TERM_LD ? job->rules->ld_T : job->rules->vlr_T;
 
-    for (int s = 0; s < 4; s++)
+    for (int at = 0; at < 4 * B; at += n)
         out->value[term][row->level] +=
-            factor * ld_cpu_kl(row->dr + s * B, row->r + s * B, teacher + s * B,
-                               B, T, factor);
+            factor *
+            ld_cpu_kl(row->dr + at, row->r + at, teacher + at, n, T, factor);
 }
 
 static void row_classes(struct loss_job *job, struct ld_loss_terms *out,
@@ -286,8 +306,9 @@ static double background(struct loss_job *job, size_t begin, size_t end)
     size_t K = (size_t)batch->K;
     double sum = 0;
 
-    if (ld_head_has_centerness(batch->head)) {
-        memset(job->d_quality + begin, 0, (end - begin) * sizeof(float));
+    if (is_focal(batch->head)) {
+        if (job->d_quality)
+            memset(job->d_quality + begin, 0, (end - begin) * sizeof(float));
         return ld_cpu_focal_background(job->d_class + begin * K,
                                        batch->class_logits + begin * K,
                                        (end - begin) * K, job->qfl);
@@ -313,7 +334,7 @@ static void no_gradient(struct loss_job *job, size_t begin, size_t end)
 }
 
 /* Class loss as if every location were background; 0 gradient where it is
- * invalid. */
+ * invalid or ignored. */
 static void piece_background(struct loss_job *job, struct ld_loss_terms *out,
                              size_t begin, size_t end)
 {
@@ -323,13 +344,13 @@ static void piece_background(struct loss_job *job, struct ld_loss_terms *out,
     for (size_t at = begin; at < end; at = stop) {
         int level = ld_grid_level(&batch->grid, (int)(at % A));
         size_t level_end = at - at % A + (size_t)batch->grid.start[level + 1];
-        bool valid = batch->valid[at];
+        uint8_t valid = batch->valid[at];
 
         for (stop = at + 1; stop < end && stop < level_end; stop++) {
             if (batch->valid[stop] != valid)
                 break;
         }
-        if (valid)
+        if (valid == LD_VALID)
             out->value[LD_TERM_QFL][level] += background(job, at, stop);
         else
             no_gradient(job, at, stop);

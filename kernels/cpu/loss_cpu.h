@@ -26,10 +26,12 @@ double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
  * Heads with a centerness have focal / QFL and the sum over positives of their
  *   CENTERNESS = centerness / n_positive * sum over positives BCE
  * and in BOX and DFL their wanted centerness for w; FCOS w v for v.
- * norm is 1 (LD_NORM_SUM), norm_images / N (LD_NORM_PER_IMAGE) or 1 / F
- * (LD_NORM_AVG_FACTOR): for VLR the same as for LD, so that their ratio is
- * that of the reference in all three. Without teacher_box LD and VLR are 0;
- * without teacher_class KD and VLR_KD are. Sources: loss.h. */
+ * RetinaNet has focal / QFL, 1 / n_positive for w / F in BOX and DFL, and one
+ * KL of its 4 B logits for the sum over sides. norm is 1 (LD_NORM_SUM),
+ * norm_images / N (LD_NORM_PER_IMAGE) or 1 / F (LD_NORM_AVG_FACTOR): for VLR
+ * the same as for LD, so that their ratio is that of the reference in all
+ * three. Without teacher_box LD and VLR are 0; without teacher_class KD and
+ * VLR_KD are. Sources: loss.h. */
 void ld_cpu_loss_run(struct ld_device *dev, struct ld_loss_terms *out,
                      float *d_class_logits, float *d_box_logits,
                      float *d_quality, const float *weight,
