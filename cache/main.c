@@ -140,6 +140,8 @@ static bool take_option(struct ld_cache_command *command, int option,
         return true;
     case OPT_GRAD_ERROR:
         return take_grad_error(settings, optarg, arena, err);
+    case OPT_RECORDS:
+        return parse_records(optarg, &command->records, err);
     case OPT_SET:
         return ld_settings_add(settings, "", optarg, arena, err);
     case OPT_DEVICE:
