@@ -9,8 +9,10 @@ struct ld_cache_command {
     int n_words;
     struct ld_settings settings;
     const char *teacher, *out;
-    const char *part; /* "2/8" */
-    int records;      /* for verify; 0 if not given */
+    const char *part;      /* "2/8" */
+    const char *tolerance; /* "0.01" */
+    int records;           /* for verify; 0 if not given */
+    bool npz, native;
     struct ld_arena *arena;
     bool differs; /* nothing failed, but the exit status is to be 1 */
 };
@@ -23,3 +25,12 @@ bool ld_precompute(struct ld_cache_command *command, struct ld_err *err);
  * the image and the view that are further off than the cache states, and by
  * how much. */
 bool ld_cache_verify(struct ld_cache_command *command, struct ld_err *err);
+
+/* merge OUT FOLDER... */
+bool ld_cache_merge(struct ld_cache_command *command, struct ld_err *err);
+
+/* export FOLDER --npz|--native --out FOLDER */
+bool ld_cache_export(struct ld_cache_command *command, struct ld_err *err);
+
+/* diff FOLDER FOLDER [--tolerance X] */
+bool ld_cache_diff(struct ld_cache_command *command, struct ld_err *err);

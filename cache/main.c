@@ -14,6 +14,9 @@
 static const char usage[] =
     "usage: ld-cache precompute CONFIG --teacher CHECKPOINT --out FOLDER\n"
     "       ld-cache verify CACHE CONFIG --teacher CHECKPOINT [--records N]\n"
+    "       ld-cache merge OUT FOLDER...\n"
+    "       ld-cache export FOLDER --npz|--native --out FOLDER\n"
+    "       ld-cache diff FOLDER FOLDER [--tolerance X]\n"
     "\n"
     "precompute runs the teacher over every view (plain and mirrored, or as "
     "many seeded\n"
@@ -30,6 +33,11 @@ static const char usage[] =
     "it, and fails if what is stored is further off than the cache states; of\n"
     "fp32, if a bit differs, which another device may make it do.\n"
     "\n"
+    "merge joins folders that hold parts of one job, by hard links or copies;\n"
+    "export writes a file a shard, of plain numbers, for numpy or for HDF5\n"
+    "without a filter; diff compares two caches of the same views, and ends\n"
+    "with status 1 if they differ.\n"
+    "\n"
     "  --teacher CHECKPOINT  of ld-distill train, or a .pth or .safetensors\n"
     "  --out FOLDER          of the shards; made if absent\n"
     "  --part I/N            only every Nth shard, from the Ith on: N "
@@ -40,6 +48,8 @@ static const char usage[] =
     "gradients,\n"
     "                        relative (key cache.grad_error, 0.01), or exact\n"
     "  --records N           that verify compares (16)\n"
+    "  --tolerance X         of the LD and KD gradients' relative difference "
+    "[0]\n"
     "  --set KEY=VALUE       sets one key of the config; may be repeated\n"
     "  --device NAME         auto, cpu or cuda (key device)\n"
     "  --threads N           of the CPU; 0: all cores (key threads)\n"
@@ -55,6 +65,9 @@ enum {
     OPT_PART,
     OPT_GRAD_ERROR,
     OPT_RECORDS,
+    OPT_NPZ,
+    OPT_NATIVE,
+    OPT_TOLERANCE,
     OPT_SET,
     OPT_DEVICE,
     OPT_THREADS,
@@ -69,6 +82,9 @@ static const struct option options[] = {
     {"part", required_argument, NULL, OPT_PART},
     {"grad-error", required_argument, NULL, OPT_GRAD_ERROR},
     {"records", required_argument, NULL, OPT_RECORDS},
+    {"npz", no_argument, NULL, OPT_NPZ},
+    {"native", no_argument, NULL, OPT_NATIVE},
+    {"tolerance", required_argument, NULL, OPT_TOLERANCE},
     {"set", required_argument, NULL, OPT_SET},
     {"device", required_argument, NULL, OPT_DEVICE},
     {"threads", required_argument, NULL, OPT_THREADS},
@@ -84,8 +100,9 @@ static const struct {
     const char *name;
     command_fn *run;
 } commands[] = {
-    {"precompute", ld_precompute},
-    {"verify", ld_cache_verify},
+    {"precompute", ld_precompute}, {"verify", ld_cache_verify},
+    {"merge", ld_cache_merge},     {"export", ld_cache_export},
+    {"diff", ld_cache_diff},
 };
 
 /* True if the option asks for a text, which is then printed. */
@@ -142,6 +159,15 @@ static bool take_option(struct ld_cache_command *command, int option,
         return take_grad_error(settings, optarg, arena, err);
     case OPT_RECORDS:
         return parse_records(optarg, &command->records, err);
+    case OPT_NPZ:
+        command->npz = true;
+        return true;
+    case OPT_NATIVE:
+        command->native = true;
+        return true;
+    case OPT_TOLERANCE:
+        command->tolerance = optarg;
+        return true;
     case OPT_SET:
         return ld_settings_add(settings, "", optarg, arena, err);
     case OPT_DEVICE:
@@ -166,7 +192,9 @@ static bool run_command(struct ld_cache_command *command, int argc, char **argv,
         return commands[i].run(command, err);
     }
     return ld_fail(err, LD_ERR_USAGE,
-                   "'%s': expected precompute or verify (see --help)", name);
+                   "'%s': expected precompute, verify, merge, export or diff "
+                   "(see --help)",
+                   name);
 }
 
 int main(int argc, char **argv)

@@ -44,11 +44,6 @@ static bool choose_samples(struct run *run, struct ld_err *err)
     return true;
 }
 
-static void part_name(const struct run *run, int part, char name[64])
-{
-    snprintf(name, 64, "part-%05d-of-%05d.h5", part, run->n_parts);
-}
-
 /* The trainer would refuse a folder with shards of two jobs: say so before they
  * are made. */
 static bool only_our_parts(struct run *run, struct ld_err *err)
@@ -63,7 +58,7 @@ static bool only_our_parts(struct run *run, struct ld_err *err)
     for (int i = 0; i < n; i++) {
         const char *found = strrchr(paths[i], '/');
 
-        part_name(run, 0, name);
+        ld_shard_part_name(0, run->n_parts, name);
         found = found ? found + 1 : paths[i];
         if (strncmp(found, "part-", 5) == 0 && strlen(found) == strlen(name) &&
             strcmp(found + 10, name + 10) != 0)
@@ -191,7 +186,7 @@ static bool part_path(const struct run *run, int part, char path[4096],
 {
     char name[64];
 
-    part_name(run, part, name);
+    ld_shard_part_name(part, run->n_parts, name);
     return ld_path_join(path, run->out, name, err);
 }
 

@@ -1,6 +1,7 @@
 #include "formats/h5file.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "formats/seal.h"
@@ -41,9 +42,12 @@ bool ld_h5_fail(struct ld_err *err, enum ld_code code, const char *path,
 /* ---- files ---- */
 
 /* libhdf5 1.10.8 crashes when, at exit, it closes a file once more that a full
- * disk kept it from closing. We close everything ourselves. */
+ * disk kept it from closing. We close everything ourselves. And a variable of
+ * the environment would override access_without_locks: where locks fail, TRUE
+ * would keep our files, which need none, from being opened. */
 static void start_quietly(void)
 {
+    unsetenv("HDF5_USE_FILE_LOCKING");
     H5dont_atexit();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }

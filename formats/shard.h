@@ -180,6 +180,12 @@ struct ld_cache;
  * none. */
 bool ld_cache_list(const char *folder, const char ***paths, int *count,
                    struct ld_arena *arena, struct ld_err *err);
+/* "part-00002-of-00115.h5", the third. */
+void ld_shard_part_name(int part, int n_parts, char out[64]);
+/* True if two shards are parts of one job; LD_ERR_MISMATCH names the first, the
+ * field that differs and both values. */
+bool ld_shard_same_job(const struct ld_shard *shard,
+                       const struct ld_shard *other, struct ld_err *err);
 /* Opens every shard of the folder; unfinished temporary files are none. Shards
  * that disagree among themselves, a missing part or a view held twice:
  * LD_ERR_MISMATCH. */

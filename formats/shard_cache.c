@@ -53,6 +53,11 @@ static bool join_names(const char *folder, struct dirent **entries, int n,
     return true;
 }
 
+void ld_shard_part_name(int part, int n_parts, char out[64])
+{
+    snprintf(out, 64, "part-%05d-of-%05d.h5", part, n_parts);
+}
+
 bool ld_cache_list(const char *folder, const char ***paths, int *count,
                    struct ld_arena *arena, struct ld_err *err)
 {
@@ -96,26 +101,29 @@ static bool open_folder(struct ld_cache *cache, const char *folder,
 
 /* ---- do the shards belong together? ---- */
 
+bool ld_shard_same_job(const struct ld_shard *shard,
+                       const struct ld_shard *other, struct ld_err *err)
+{
+    const struct ld_shard_facts *facts = ld_shard_facts(shard);
+    const struct ld_shard_facts *wanted = ld_shard_facts(other);
+    const char *path = ld_shard_path(shard);
+
+    if (!ld_shard_facts_match(facts, wanted, path, err))
+        return false;
+    if (facts->storage != wanted->storage)
+        return ld_fail(
+            err, LD_ERR_MISMATCH, "%s: its storage is %s, expected %s", path,
+            ld_codec_name(facts->storage), ld_codec_name(wanted->storage));
+    return facts->n_parts == wanted->n_parts ||
+           ld_fail(err, LD_ERR_MISMATCH, "%s: is one of %d parts, expected %d",
+                   path, facts->n_parts, wanted->n_parts);
+}
+
 static bool same_source(const struct ld_cache *cache, struct ld_err *err)
 {
-    const struct ld_shard_facts *first = ld_cache_facts(cache);
-
-    for (int i = 1; i < cache->n_shards; i++) {
-        const struct ld_shard_facts *facts = ld_shard_facts(cache->shards[i]);
-        const char *path = ld_shard_path(cache->shards[i]);
-
-        if (!ld_shard_facts_match(facts, first, path, err))
+    for (int i = 1; i < cache->n_shards; i++)
+        if (!ld_shard_same_job(cache->shards[i], cache->shards[0], err))
             return false;
-        if (facts->storage != first->storage)
-            return ld_fail(err, LD_ERR_MISMATCH,
-                           "%s: its storage is %s, expected %s", path,
-                           ld_codec_name(facts->storage),
-                           ld_codec_name(first->storage));
-        if (facts->n_parts != first->n_parts)
-            return ld_fail(err, LD_ERR_MISMATCH,
-                           "%s: is one of %d parts, expected %d", path,
-                           facts->n_parts, first->n_parts);
-    }
     return true;
 }
 

@@ -26,19 +26,30 @@ static bool bad(const struct ld_shard *shard, struct ld_err *err,
     return ld_fail(err, LD_ERR_FORMAT, "%s: %s", shard->path, what);
 }
 
+/* First of all: another format may well lack what this one has. */
+static bool check_format(const struct ld_shard *shard, hid_t file,
+                         struct ld_err *err)
+{
+    int32_t format;
+
+    return !ld_h5_get(file, "format", H5T_STD_I32LE, &format, 1) ||
+           format == LD_SHARD_FORMAT ||
+           ld_fail(err, LD_ERR_FORMAT,
+                   "%s: shard format %" PRId32 ", this program reads %d",
+                   shard->path, format, LD_SHARD_FORMAT);
+}
+
 static bool read_facts(struct ld_shard *shard, hid_t file, struct ld_err *err)
 {
     struct ld_shard_facts *facts = &shard->facts;
     const char *missing;
 
+    if (!check_format(shard, file, err))
+        return false;
     if (!ld_facts_get(file, facts, &missing, &shard->arena, err))
         return ld_fail(err, LD_ERR_FORMAT,
                        "%s: its attribute %s is missing or of another type",
                        shard->path, missing);
-    if (facts->format != LD_SHARD_FORMAT)
-        return ld_fail(err, LD_ERR_FORMAT,
-                       "%s: shard format %d, this program reads %d",
-                       shard->path, facts->format, LD_SHARD_FORMAT);
     if (facts->n_classes < 1 || facts->n_classes > MAX_CLASSES ||
         facts->n_logits < facts->n_classes ||
         facts->n_logits > facts->n_classes + 1 || facts->reg_max < 1 ||

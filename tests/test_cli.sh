@@ -351,6 +351,40 @@ else
         "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out bad
 fi
 
+# ---- caches side by side ----
+exits() { # name, status, text, command...
+    name=$1 wanted=$2 text=$3
+    shift 3
+    "$@" >out.txt 2>&1
+    [ $? -eq "$wanted" ] && grep -qF -- "$text" out.txt
+    ok "$name" $?
+}
+precompute --out half-1 --part 1/2 >out.txt 2>&1
+precompute --out half-2 --part 2/2 >out.txt 2>&1
+precompute --out by-fp16 --set cache.storage=fp16 >out.txt 2>&1
+exits "one half is merged" 0 "merged: 2 of 4 parts" "$cache" merge merged half-1
+exits "then the other, though the first is named again" 0 "merged: 4 of 4 parts" "$cache" merge merged half-1 half-2
+same_cache "which makes the whole cache" merged
+refuses "folders that overlap" "they overlap" "$cache" merge bad-merge half-1 parts
+refuses "folders of two jobs" "its storage is fp16, expected fp32" "$cache" merge bad-merge half-1 by-fp16
+[ ! -e bad-merge ]
+ok "and nothing is merged" $?
+exits "a cache is equal to itself merged" 0 "32 views in both, 0 in one alone, 0 with other rows" \
+    "$cache" diff shards merged
+exits "another storage differs" 1 "all " "$cache" diff shards by-fp16
+exits "within a tolerance it does not" 0 "all " "$cache" diff shards by-fp16 --tolerance 0.5
+precompute --out other-rows --set assign.topk=5 >out.txt 2>&1
+exits "with other rows it does" 1 ", 32 with other rows" "$cache" diff shards other-rows --tolerance 9
+exits "with more views too" 1 "16 in one alone" "$cache" diff shards seeded --tolerance 9
+refuses "a diff of what is no whole cache" "these are missing: 1, 3" "$cache" diff shards half-1
+refuses "a tolerance that is none" "--tolerance x" "$cache" diff shards merged --tolerance x
+runs "a cache is exported for numpy" "$cache" export shards --npz --out npz
+runs "and as plain HDF5" "$cache" export shards --native --out native
+[ -s npz/part-00003-of-00004.npz ] && [ -s native/part-00003-of-00004.native.h5 ]
+ok "a file a shard" $?
+refuses "but not into the cache" "is the cache itself" "$cache" export shards --native --out shards/
+refuses "nor in both forms at once" "--npz|--native" "$cache" export shards --npz --native --out npz
+
 # ---- bad input: one line, nothing lost ----
 refuses "an unknown command" "expected train, check" "$distill" dance
 refuses "a missing config" "none.yaml" "$distill" train none.yaml --out bad
