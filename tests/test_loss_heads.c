@@ -6,6 +6,7 @@
 #include "kernels/base/rng.h"
 #include "kernels/cpu/loss_cpu.h"
 #include "kernels/cpu/loss_terms.h"
+#include "tests/golden.h"
 #include "tests/loss_batch.h"
 #include "tests/suite.h"
 
@@ -212,6 +213,112 @@ START_TEST(weights_are_best_scores_and_their_sum_is_of_centerness)
 }
 END_TEST
 
+/* ---- golden ---- */
+
+static void golden_batch(struct golden *g, struct loss_batch *t,
+                         enum ld_head head)
+{
+    struct ld_grid canvas =
+        ld_grid_with_head(ld_grid_of_canvas(192, 320), head);
+    size_t places = 2 * (size_t)canvas.start[LD_MAX_LEVELS];
+
+    loss_batch_start(t, canvas, 2, 3, 17);
+    t->b.head = head;
+    t->b.quality = t->u;
+    memcpy(t->z, golden_floats(g, "cls", places * 3), places * 12);
+    memcpy(t->r, golden_floats(g, "reg", places * 68), places * 272);
+    memcpy(t->u, golden_floats(g, "centerness", places), places * 4);
+    memcpy(t->teacher_z, golden_floats(g, "tcls", places * 3), places * 12);
+    memcpy(t->teacher_r, golden_floats(g, "treg", places * 68), places * 272);
+    for (int i = 0; i < 2; i++) {
+        struct ld_grid own = ld_grid_with_head(i ? ld_grid_of_canvas(128, 192)
+                                                 : ld_grid_of_canvas(192, 320),
+                                               head);
+        struct golden_array boxes = golden_array(g, i ? "boxes_1" : "boxes_0");
+
+        loss_batch_image(t, i, &own, boxes.data,
+                         golden_array(g, i ? "labels_1" : "labels_0").data,
+                         boxes.dim[0]);
+    }
+}
+
+static void compare_assignment(struct golden *g, const struct loss_batch *t)
+{
+    struct golden_array index = golden_array(g, "index");
+    const int64_t *at = index.data, *label = golden_array(g, "label").data;
+    const float *vlr = golden_floats(g, "vlr", index.count);
+    double worst = 0;
+    int n_wrong = 0;
+
+    ck_assert_int_eq(t->b.n_rows, (int)index.count);
+    for (int i = 0; i < t->b.n_rows; i++) {
+        n_wrong += t->index[i] != at[i] || t->label[i] != label[i];
+        worst = fmax(worst, fabs((double)(t->vlr[i] - vlr[i])));
+    }
+    ck_assert_int_eq(n_wrong, 0);
+    ck_assert_double_lt(worst, 1e-6);
+}
+
+/* Their terms, one row of five levels each, in this order. */
+static void compare_terms(struct golden *g, const struct loss_batch *t)
+{
+    static const enum ld_term terms[] = {LD_TERM_QFL, LD_TERM_BOX,
+                                         LD_TERM_LD,  LD_TERM_VLR,
+                                         LD_TERM_KD,  LD_TERM_CENTERNESS};
+    const float *want = golden_floats(g, "losses", 30);
+
+    for (int i = 0; i < 30; i++) {
+        double got = t->terms.value[terms[i / 5]][i % 5];
+
+        ck_assert_msg(fabs(got - (double)want[i]) <=
+                          FLOAT32 * fmax((double)want[i], 0.01),
+                      "%s: %s of level %d is %.8g, expected %.8g", g->name,
+                      ld_term_name(terms[i / 5]), i % 5, got, (double)want[i]);
+    }
+}
+
+static void compare_gradients(struct golden *g, const struct loss_batch *t)
+{
+    struct golden_array kept = golden_array(g, "kept");
+    const int64_t *at = kept.data;
+    float *dr = ld_arena_new(&g->arena, kept.count * 68, sizeof(*dr),
+                             &(struct ld_err){0});
+    float *du = ld_arena_new(&g->arena, (size_t)t->b.n_rows, sizeof(*du),
+                             &(struct ld_err){0});
+
+    for (size_t i = 0; i < kept.count; i++)
+        memcpy(dr + i * 68, t->dr + (size_t)at[i] * 68, 68 * sizeof(*dr));
+    for (int i = 0; i < t->b.n_rows; i++)
+        du[i] = t->du[t->index[i]];
+    golden_compare(g, "grad_cls", t->dz, 6 * (size_t)t->b.A, FLOAT32);
+    golden_compare(g, "grad_reg", dr, kept.count * 68, FLOAT32);
+    golden_compare(g, "grad_centerness", du, (size_t)t->b.n_rows, FLOAT32);
+}
+
+static void compare_head(struct golden *g)
+{
+    bool fcos = strcmp(golden_string(g, "params.head"), "fcos") == 0;
+    struct ld_loss_rules rules = reference_rules;
+    struct loss_batch t;
+
+    rules.dfl = 0;
+    rules.centerness = 1;
+    rules.box = fcos ? 1 : 2;
+    rules.vlr = fcos ? 0.25F : 0.15F;
+    golden_batch(g, &t, fcos ? LD_HEAD_FCOS : LD_HEAD_ATSS);
+    compare_assignment(g, &t);
+    loss_batch_run(&t, &rules);
+    compare_terms(g, &t);
+    compare_gradients(g, &t);
+    ld_arena_free(&t.arena);
+}
+
+START_TEST(assignment_losses_and_gradients_are_those_of_autograd)
+{
+    ck_assert_int_eq(golden_each("13_heads", compare_head), 2);
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("loss_heads");
@@ -227,6 +334,7 @@ Suite *suite(void)
     tcase_add_loop_test(c, gradients_of_the_boxes_are_slopes, 0, 2);
     tcase_add_loop_test(
         c, weights_are_best_scores_and_their_sum_is_of_centerness, 0, 2);
+    tcase_add_test(c, assignment_losses_and_gradients_are_those_of_autograd);
     suite_add_tcase(s, c);
     return s;
 }
