@@ -338,6 +338,32 @@ START_TEST(a_score_is_the_product_with_its_quality)
 }
 END_TEST
 
+START_TEST(centerness_moves_a_score_that_is_limited_without_it)
+{
+    float centerness[86] = {0}; /* of the five levels */
+    struct scene s;
+    struct ld_detect_rules rules = RULES;
+    struct ld_detections got;
+
+    scene_start(&s, 64, 64, 2);
+    s.in.quality = centerness;
+    s.in.centerness = true;
+    centerness[3] = -3;
+    scene_object(&s, 3, 0, -2, 1);  /* 0.119, times 0.047 */
+    scene_object(&s, 30, 1, -3, 1); /* 0.047: below the limit of 0.05 */
+    centerness[30] = 9;
+    got = detect(&s.in, &rules, &s.arena);
+    ck_assert_int_eq(got.n, 1);
+    ck_assert_int_eq(got.items[0].class_index, 0);
+    ck_assert_float_eq_tol(got.items[0].score,
+                           1 / (1 + expf(2)) / (1 + expf(3)), 1e-7F);
+    s.in.centerness = false;
+    got = detect(&s.in, &rules, &s.arena);
+    ck_assert_int_eq(got.n, 0);
+    ld_arena_free(&s.arena);
+}
+END_TEST
+
 START_TEST(the_background_is_no_detection)
 {
     struct scene s;
@@ -443,6 +469,7 @@ Suite *suite(void)
         c, the_first_detections_are_those_of_suppressing_the_whole_sorted_list);
     tcase_add_test(c, of_a_level_only_the_best_locations_go_on);
     tcase_add_test(c, a_score_is_the_product_with_its_quality);
+    tcase_add_test(c, centerness_moves_a_score_that_is_limited_without_it);
     tcase_add_test(c, the_background_is_no_detection);
     tcase_add_test(c,
                    boxes_are_clipped_to_the_image_and_scaled_back_to_its_file);

@@ -401,6 +401,12 @@ START_TEST(a_model_that_cannot_be_built_is_refused_by_field)
     m.depth = 101;
     m.groups = 32;
     refused(m, "teacher.model.groups: 32, expected 1 with backbone res2net");
+    m.groups = 1;
+    m.style = LD_STYLE_CAFFE;
+    refused(m, "teacher.model.style: caffe, expected with ResNets of depth 50");
+    m.backbone = LD_RESNET;
+    m.norm_eval = false;
+    refused(m, "teacher.model.style: caffe, whose batch norms are fixed");
 }
 END_TEST
 

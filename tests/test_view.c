@@ -354,6 +354,32 @@ START_TEST(a_view_of_the_images_own_size_changes_no_pixel)
 }
 END_TEST
 
+START_TEST(bgr_turns_the_planes_and_leaves_mean_and_deviation_theirs)
+{
+    struct ld_rng rng = ld_rng_seed(8, 0);
+    struct ld_image image = random_image(&rng, 19, 23);
+    struct ld_view view = {19, 23, 19, 23, false, 0};
+    struct ld_view_rules rules = plain;
+    float *planes;
+    int n_wrong = 0;
+
+    rules.bgr = true;
+    for (int c = 0; c < 3; c++) {
+        rules.mean[c] = (float)(100 + c);
+        rules.std[c] = (float)(1 << c);
+    }
+    planes = view_planes(&view, &rules, &image, 19, 23);
+    for (size_t i = 0; i < 19 * 23; i++)
+        for (size_t c = 0; c < 3; c++)
+            n_wrong += planes[c * 19 * 23 + i] !=
+                       ((float)image.rgb[3 * i + 2 - c] - rules.mean[c]) /
+                           rules.std[c];
+    ck_assert_int_eq(n_wrong, 0);
+    ld_delete(planes);
+    ld_image_free(&image);
+}
+END_TEST
+
 START_TEST(a_view_larger_than_its_canvas_is_refused)
 {
     struct ld_rng rng = ld_rng_seed(8, 0);
@@ -399,6 +425,8 @@ Suite *suite(void)
     tcase_add_test(
         c, a_flipped_view_is_the_plain_one_mirrored_on_a_ground_of_zeros);
     tcase_add_test(c, a_view_of_the_images_own_size_changes_no_pixel);
+    tcase_add_test(c,
+                   bgr_turns_the_planes_and_leaves_mean_and_deviation_theirs);
     tcase_add_test(c, a_view_larger_than_its_canvas_is_refused);
     tcase_add_test(c, scratch_memory_that_cannot_grow_is_an_error);
     suite_add_tcase(s, c);
