@@ -401,8 +401,17 @@ START_TEST(a_model_that_cannot_be_built_is_refused_by_field)
     m.depth = 101;
     m.groups = 32;
     refused(m, "teacher.model.groups: 32, expected 1 with backbone res2net");
-    m.groups = 1;
+}
+END_TEST
+
+START_TEST(style_caffe_is_of_resnets_with_bottlenecks_and_fixed_norms)
+{
+    struct ld_model m = tiny_model();
+
     m.style = LD_STYLE_CAFFE;
+    refused(m, "teacher.model.style: caffe, expected with ResNets of depth 50");
+    m.depth = 101;
+    m.backbone = LD_RES2NET;
     refused(m, "teacher.model.style: caffe, expected with ResNets of depth 50");
     m.backbone = LD_RESNET;
     m.norm_eval = false;
@@ -429,6 +438,8 @@ Suite *suite(void)
     tcase_add_test(c, another_shape_is_refused_even_in_part);
     tcase_add_test(c, a_part_loads_if_that_is_allowed);
     tcase_add_test(c, a_model_that_cannot_be_built_is_refused_by_field);
+    tcase_add_test(c,
+                   style_caffe_is_of_resnets_with_bottlenecks_and_fixed_norms);
     suite_add_tcase(s, c);
     return s;
 }
