@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,15 +161,27 @@ static double rate(const struct watch *w)
                : 0;
 }
 
-/* Views that are still to come: shards are alike, and so are their bytes. */
-static double views_left(const struct watch *w)
+/* Views of the shards that are being written: their bytes tell, and the time
+ * since the last one was finished where bytes come late. */
+static double views_begun(const struct watch *w, double speed, double now)
+{
+    double most = (double)w->views / w->n_done * w->n_writing, by_time, by_size;
+    double last = 0;
+
+    for (int i = 0; i < w->n_parts; i++)
+        if (w->parts[i].bytes > 0 && w->parts[i].written > last)
+            last = w->parts[i].written;
+    by_time = speed * (now - last);
+    by_size = (double)w->writing_bytes * (double)w->views / (double)w->bytes;
+    return fmin(most, fmax(by_time, by_size));
+}
+
+/* Views that are still to come: shards are alike. */
+static double views_left(const struct watch *w, double speed, double now)
 {
     double a_shard = (double)w->views / w->n_done;
-    double a_byte = (double)w->views / (double)w->bytes;
-    double left =
-        a_shard * (w->n_parts - w->n_done) - (double)w->writing_bytes * a_byte;
 
-    return left > 0 ? left : 0;
+    return a_shard * (w->n_parts - w->n_done) - views_begun(w, speed, now);
 }
 
 static void print_line(const struct watch *w)
@@ -188,7 +201,7 @@ static void print_line(const struct watch *w)
     printf(" views, %s", text);
     if (speed > 0) {
         printf(", %.3g views/s", speed);
-        ld_duration_text(text, views_left(w) / speed);
+        ld_duration_text(text, views_left(w, speed, now) / speed);
         printf(", ETA %s", text);
     }
     if (now - w->newest > SILENCE) {
