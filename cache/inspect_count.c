@@ -39,9 +39,11 @@ static void add_rows(struct ld_inspection *sum, const struct ld_record *record)
 {
     struct ld_grid grid = ld_shard_grid(sum->facts, &record->view);
 
-    for (int i = 0; i < record->n_rows; i++) {
-        int level = ld_grid_level(&grid, record->location[i]);
+    int level = 0;
 
+    for (int i = 0; i < record->n_rows; i++) { /* locations rise */
+        while (record->location[i] >= grid.start[level + 1])
+            level++;
         sum->rows[level][record->kind[i]]++;
     }
 }
@@ -77,21 +79,18 @@ bool ld_inspect_add(struct ld_inspection *sum, const struct ld_shard *shard,
                     struct ld_err *err)
 {
     struct ld_arena arena = {0};
-    struct ld_record record;
-    bool ok = true;
+    struct ld_record *records;
+    bool ok;
 
     if (!sum->facts)
         sum->facts = ld_shard_facts(shard);
     sum->n_shards++;
     add_sizes(sum, shard);
     add_skipped(sum, shard);
+    ok = ld_shard_read_all_places(shard, &records, &arena, err);
     for (int i = 0; ok && i < ld_shard_count(shard); i++) {
-        ok = ld_shard_read_places(shard, i, &arena, &record, err);
-        if (ok) {
-            add_view(sum, &record);
-            add_rows(sum, &record);
-        }
-        ld_arena_clear(&arena);
+        add_view(sum, &records[i]);
+        add_rows(sum, &records[i]);
     }
     ld_arena_free(&arena);
     return ok;

@@ -93,6 +93,11 @@ static void put_facts(struct ld_buf *out, const struct ld_inspection *sum)
               facts->ld_gradient_error_late);
     put_error(out, "error of the KD gradient", facts->kd_gradient_error_early,
               facts->kd_gradient_error_late);
+    if (facts->storage == LD_STORAGE_PREDICTED)
+        ld_buf_printf(out,
+                      "<tr><th>entropy of the numbers<td>%.1f bytes a box row, "
+                      "%.1f a class row\n",
+                      facts->box_entropy, facts->class_entropy);
     ld_buf_printf(out, "</table></section>\n");
 }
 

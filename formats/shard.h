@@ -160,6 +160,13 @@ bool ld_shard_read_places(const struct ld_shard *shard, int index,
                           struct ld_arena *arena, struct ld_record *out,
                           struct ld_err *err);
 
+/* The same of every view at once, which decodes each frame but once: *out holds
+ * ld_shard_count records, the arena's as all in them. LD_ERR_FORMAT names the
+ * first damaged view. */
+bool ld_shard_read_all_places(const struct ld_shard *shard,
+                              struct ld_record **out, struct ld_arena *arena,
+                              struct ld_err *err);
+
 /* Reads the whole file and compares it with its seal: notices even a changed
  * byte that decodes to the same rows. LD_ERR_FORMAT names the file; to learn
  * which views are damaged, ld_shard_read each. */

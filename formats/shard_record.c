@@ -218,3 +218,50 @@ bool ld_shard_read_features(const struct ld_shard *shard, int index,
 {
     return read_record(shard, index, arena, record, read_features, err);
 }
+
+/* Both columns as a whole, dealt out to the records. */
+static bool read_columns(const struct ld_shard *shard, struct ld_record *out,
+                         size_t n_rows, struct ld_arena *arena,
+                         struct ld_err *err)
+{
+    const struct ld_columns *columns = &shard->columns;
+    struct ld_columns_scratch scratch = {0};
+    int32_t *location = ld_arena_new(arena, n_rows, sizeof(*location), err);
+    uint8_t *kind = ld_arena_new(arena, n_rows, sizeof(*kind), err);
+    bool ok = location && kind &&
+              ld_columns_scratch_new(&scratch, columns, arena, err) &&
+              ld_columns_read(columns, LD_COLUMN_LOCATION, 0, n_rows, location,
+                              &scratch, err) &&
+              ld_columns_read(columns, LD_COLUMN_KIND, 0, n_rows, kind,
+                              &scratch, err);
+
+    ld_columns_scratch_free(&scratch);
+    for (int i = 0; ok && i < shard->n_views; i++) {
+        ld_shard_entry(shard, i, &out[i]);
+        out[i].location = location + shard->entries[i].row_start;
+        out[i].kind = kind + shard->entries[i].row_start;
+        ok = rows_fit(&out[i], &shard->facts);
+    }
+    return ok;
+}
+
+bool ld_shard_read_all_places(const struct ld_shard *shard,
+                              struct ld_record **out, struct ld_arena *arena,
+                              struct ld_err *err)
+{
+    size_t n = (size_t)shard->n_views, n_rows = 0;
+    struct ld_err whole = {0};
+    struct ld_record one;
+
+    *out = ld_arena_new(arena, n, sizeof(**out), err);
+    if (!*out)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        n_rows += (size_t)shard->entries[i].n_rows;
+    if (read_columns(shard, *out, n_rows, arena, &whole))
+        return true;
+    for (int i = 0; i < shard->n_views; i++) /* which view is it? */
+        if (!ld_shard_read_places(shard, i, arena, &one, err))
+            return false;
+    return ld_fail(err, whole.code, "%s: %s", shard->path, whole.text);
+}

@@ -400,12 +400,85 @@ START_TEST(memory_that_runs_out_is_an_error_wherever_it_does)
 }
 END_TEST
 
+/* Of shards whose chunks end inside records, and of one without rows. */
+START_TEST(places_of_all_views_at_once_are_those_of_each)
+{
+    static const int sizes[][2] = {{40, 900}, {7, 30}, {3, 0}, {0, 9}};
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
+        struct ld_arena arena = {0};
+        struct ld_err err = {0};
+        struct ld_shard *shard;
+        struct ld_record *all, one;
+
+        ck_assert(made_shard("all.h5", &facts, sizes[s][0], sizes[s][1], &err));
+        shard = ld_shard_open("all.h5", &err);
+        ck_assert_msg(shard &&
+                          ld_shard_read_all_places(shard, &all, &arena, &err),
+                      "%s", err.text);
+        for (int i = 0; i < ld_shard_count(shard); i++) {
+            ck_assert(ld_shard_read_places(shard, i, &arena, &one, &err));
+            ck_assert_int_eq(all[i].image_id, one.image_id);
+            ck_assert_int_eq(all[i].n_rows, one.n_rows);
+            ck_assert_mem_eq(all[i].location, one.location,
+                             4 * (size_t)one.n_rows);
+            ck_assert_mem_eq(all[i].kind, one.kind, (size_t)one.n_rows);
+        }
+        ld_shard_close(shard);
+        ld_arena_free(&arena);
+    }
+}
+END_TEST
+
+/* A bit in each frame in turn: of places it is noticed, with the view. */
+START_TEST(damaged_places_are_named_when_all_are_read_at_once)
+{
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+    struct ld_err err = {0};
+    int n_noticed = 0, n_frames = 0;
+    size_t len;
+    char *bytes;
+
+    ck_assert(made_shard("all.h5", &facts, 6, 60, &err));
+    bytes = scratch_get("all.h5", &len);
+    for (size_t i = 512; i + 20 < len; i++) {
+        struct ld_err found = {0};
+        struct ld_arena arena = {0};
+        struct ld_record *all;
+        struct ld_shard *shard;
+
+        if (memcmp(bytes + i, "\x28\xb5\x2f\xfd", 4) != 0)
+            continue;
+        n_frames++;
+        bytes[i + 18] ^= 1;
+        scratch_put("all.h5", bytes, len);
+        bytes[i + 18] ^= 1;
+        shard = ld_shard_open("all.h5", &found);
+        ck_assert_msg(shard != NULL, "%s", found.text);
+        if (!ld_shard_read_all_places(shard, &all, &arena, &found)) {
+            n_noticed++;
+            ck_assert_int_eq(found.code, LD_ERR_FORMAT);
+            ck_assert_msg(strstr(found.text, "all.h5: image 1: /rows/"), "%s",
+                          found.text);
+        }
+        ld_shard_close(shard);
+        ld_arena_free(&arena);
+    }
+    ck_assert_int_eq(n_noticed, 2); /* location and kind */
+    ck_assert_int_ge(n_frames, 4);
+    ld_delete(bytes);
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("shard_damage");
     TCase *c = tcase_create("shard_damage");
 
     tcase_add_checked_fixture(c, scratch_open, scratch_close);
+    tcase_add_test(c, places_of_all_views_at_once_are_those_of_each);
+    tcase_add_test(c, damaged_places_are_named_when_all_are_read_at_once);
     tcase_add_test(c, a_shard_cut_short_anywhere_is_refused);
     tcase_add_test(c, a_shard_with_bytes_behind_it_is_refused);
     tcase_add_test(c, each_of_a_thousand_flipped_bits_is_noticed);
