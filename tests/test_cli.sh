@@ -460,6 +460,56 @@ refuses "an export without --out" "--out is missing" "$distill" export teacher/l
 refuses "an export of what is not there" "none.h5: cannot open" "$distill" export none.h5 --out x.pth
 refuses "a device that is not here" "cuda" "$distill" train tiny.yaml --out bad --device cuda
 
+# ---- file systems ----
+if ldd "$cache" | grep -q libasan; then
+    skipped=$((skipped + 2))
+    echo "SKIP locks that fail: the sanitizer must be loaded first"
+else
+    no_locks="env LD_PRELOAD=$bin/tests/libno_locks.so HDF5_USE_FILE_LOCKING=TRUE"
+    # shellcheck disable=SC2086
+    {
+        runs "a cache is written where locks fail" $no_locks "$cache" precompute tiny.yaml \
+            --teacher teacher/latest.h5 --out lockless
+        runs "and trained from" $no_locks "$distill" train tiny.yaml --cache lockless --out lockless-run \
+            --set train.epochs=1
+    }
+fi
+if mkdir readonly && mount -t tmpfs tmpfs readonly 2>/dev/null; then
+    cp -r shards readonly/
+    rm readonly/shards/part-00001*
+    mount -o remount,ro readonly
+    runs "a cache that cannot be written is read" "$inspect" --verify readonly/shards/part-00000-of-00004.h5
+    refuses "but not made" "part-00001-of-00004.h5" precompute --out readonly/shards
+    grep -q "Read-only file system" out.txt
+    ok "for that reason" $?
+    umount readonly
+else
+    skipped=$((skipped + 3))
+    echo "SKIP a read-only folder: mounting a tmpfs is not permitted here"
+fi
+# What is open stays whole when its name is gone; what is cut short is named.
+for fault in removed cut; do
+    cp -r shards "$fault"
+    "$distill" train tiny.yaml --cache "$fault" --out "$fault-run" --set train.epochs=60 \
+        --set train.eval_every=0 --set train.save_every=0 >"$fault.txt" 2>&1 &
+    until [ -s "$fault-run/log.jsonl" ] || ! kill -0 $! 2>/dev/null; do sleep 0.02; done
+    if [ $fault = removed ]; then
+        rm "$fault/part-00002-of-00004.h5"
+    else
+        truncate -s 3000 "$fault/part-00002-of-00004.h5"
+    fi
+    wait $!
+    status=$?
+    mv "$fault.txt" out.txt
+    if [ $fault = removed ]; then
+        ok "a shard that is removed under a run is read to its end" $status
+    else
+        [ $status -gt 0 ] && [ $status -lt 10 ] &&
+            tail -n 1 out.txt | grep -q "cut/part-00002-of-00004.h5: image [0-9]*.*: ends early"
+        ok "one that is cut short is named, with the image" $?
+    fi
+done
+
 # ---- a full disk ----
 if mkdir full && mount -t tmpfs -o size=600k tmpfs full 2>/dev/null; then
     refuses "a full disk in training" "cannot write" "$distill" train tiny.yaml --out full/run

@@ -1,7 +1,10 @@
 /* Shards that must belong together: to a run, to a folder. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "formats/h5file.h"
+#include "formats/seal.h"
 #include "formats/shard.h"
 #include "tests/made_shard.h"
 #include "tests/scratch.h"
@@ -138,7 +141,8 @@ START_TEST(a_folder_of_shards_that_do_not_belong_together_is_refused)
     assert_cache_refused(LD_ERR_IO, "holds no shard (*.h5)");
     facts.n_parts = 2;
     write_part(&facts, 0, 1, "a.h5");
-    assert_cache_refused(LD_ERR_MISMATCH, "of parts 0 to 1 these are missing: 1 (");
+    assert_cache_refused(LD_ERR_MISMATCH,
+                         "of parts 0 to 1 these are missing: 1 (");
 
     write_part(&facts, 1, 1, "b.h5");
     assert_cache_refused(LD_ERR_MISMATCH, "/a.h5: view 0 of image 1 is in ");
@@ -164,6 +168,29 @@ START_TEST(a_folder_of_shards_that_do_not_belong_together_is_refused)
 }
 END_TEST
 
+START_TEST(a_shard_of_a_future_format_is_refused_as_such)
+{
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP16);
+    struct ld_err err = {0};
+    const int32_t next = LD_SHARD_FORMAT + 1;
+    char text[100];
+    hid_t file;
+
+    ck_assert(made_shard("a.h5", &facts, 2, 9, &err));
+    file = H5Fopen("a.h5", H5F_ACC_RDWR, H5P_DEFAULT);
+    ck_assert_int_ge(file, 0);
+    ck_assert_int_ge(H5Adelete(file, "format"), 0);
+    ck_assert(ld_h5_put(file, "format", H5T_STD_I32LE, &next, 1));
+    ck_assert_int_ge(H5Adelete(file, "assigner"), 0); /* as it may well lack */
+    ck_assert_int_ge(H5Fclose(file), 0);
+    ck_assert(ld_seal_write("a.h5", "shard", 0, 0, "a.h5", &err));
+    ck_assert_ptr_null(ld_shard_open("a.h5", &err));
+    snprintf(text, sizeof(text), "a.h5: shard format %d, this program reads %d",
+             LD_SHARD_FORMAT + 1, LD_SHARD_FORMAT);
+    ck_assert_str_eq(err.text, text);
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("shard_cache");
@@ -174,6 +201,7 @@ Suite *suite(void)
     tcase_add_test(c, a_cache_finds_its_views_over_all_shards);
     tcase_add_test(c,
                    a_folder_of_shards_that_do_not_belong_together_is_refused);
+    tcase_add_test(c, a_shard_of_a_future_format_is_refused_as_such);
     suite_add_tcase(s, c);
     return s;
 }
