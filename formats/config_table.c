@@ -16,7 +16,7 @@ _Static_assert(LD_RESNET == 0 && LD_RES2NET == 1, "model.backbone");
 _Static_assert(LD_DCN_NONE == 0 && LD_DCN_V1 == 1 && LD_DCN_V2 == 2,
                "model.dcn");
 _Static_assert(LD_HEAD_GFL == 0 && LD_HEAD_GFLV2 == 1 && LD_HEAD_ATSS == 2 &&
-                   LD_HEAD_FCOS == 3,
+                   LD_HEAD_FCOS == 3 && LD_HEAD_RETINA == 4,
                "model.head");
 _Static_assert(LD_STYLE_PYTORCH == 0 && LD_STYLE_CAFFE == 1 &&
                    sizeof(enum ld_style) == sizeof(int),
@@ -61,7 +61,8 @@ static const char *const divisors[] = {"32", "64", "128", NULL};
 static const char *const scales[] = {"none", "range", "value", NULL};
 static const char *const backbones[] = {"resnet", "res2net", NULL};
 static const char *const dcns[] = {"none", "v1", "v2", NULL};
-static const char *const heads[] = {"gfl", "gflv2", "atss", "fcos", NULL};
+static const char *const heads[] = {"gfl",  "gflv2",  "atss",
+                                    "fcos", "retina", NULL};
 static const char *const styles[] = {"pytorch", "caffe", NULL};
 static const char *const depths[] = {"18", "34", "50", "101", NULL};
 static const char *const sources[] = {"none", "cache", "resident", NULL};
@@ -158,7 +159,9 @@ const struct ld_setting ld_settings_table[] = {
     {"model.head", LD_SETTING_ENUM, AT(model.head), "gfl", 0, 0, heads,
      "gfl; gflv2: class scores times a quality that a small net reads off the "
      "box distributions; atss or fcos: focal loss, and scores times a "
-     "centerness, with the boxes still distributions."},
+     "centerness, with the boxes still distributions; retina: nine anchors a "
+     "place, focal loss, and the sides of a box distilled as one "
+     "distribution."},
     {"model.background_logit", LD_SETTING_BOOL, AT(model.background_logit),
      "false", 0, 0, NULL,
      "The class head has one channel more than there are classes, as in the "
@@ -206,8 +209,8 @@ const struct ld_setting ld_settings_table[] = {
      "false", 0, 0, NULL, "Take positive locations out of the region."},
 
     {"loss.qfl", LD_SETTING_FLOAT, AT(loss.qfl), "1", 0, 1000, NULL,
-     "Weight of the quality focal loss (classes); of heads atss and fcos of "
-     "the focal loss."},
+     "Weight of the quality focal loss (classes); of heads atss, fcos and "
+     "retina of the focal loss."},
     {"loss.box", LD_SETTING_FLOAT, AT(loss.box), "2", 0, 1000, NULL,
      "Weight of the box loss."},
     {"loss.dfl", LD_SETTING_FLOAT, AT(loss.dfl), "0.25", 0, 1000, NULL,

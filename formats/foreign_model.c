@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/box.h"
+
 enum { GN_GROUPS = 32, N_STAGES = 4, MAX_BLOCKS = 64 };
 
 struct reader {
@@ -96,6 +98,7 @@ static const struct known_head {
     {LD_HEAD_GFL, "gfl_cls", "gfl_reg", NULL},
     {LD_HEAD_ATSS, "atss_cls", "atss_reg", "atss_centerness"},
     {LD_HEAD_FCOS, "conv_cls", "conv_reg", "conv_centerness"},
+    {LD_HEAD_RETINA, "atss_cls", "atss_reg", NULL},
 };
 
 static const struct known_head *head_of(const struct reader *r)
@@ -146,6 +149,7 @@ static bool read_head(struct reader *r)
     const struct ld_tensor *cls, *reg;
     struct ld_model *m = r->model;
     char name[64];
+    int anchors;
 
     snprintf(name, sizeof(name), "bbox_head.%s.weight", head->cls);
     cls = weight(r, name);
@@ -153,17 +157,23 @@ static bool read_head(struct reader *r)
     reg = cls ? weight(r, name) : NULL;
     if (!reg)
         return false;
-    if (reg->dim[0] % 4 != 0 || reg->dim[0] < 8)
+    anchors = ld_head_anchors(head->head);
+    if (reg->dim[0] % (4 * anchors) != 0 || reg->dim[0] < 8 * anchors)
         return fail(r,
                     "its bbox_head.%s has %d channels, expected a "
-                    "distribution for each of 4 sides",
-                    head->reg, reg->dim[0]);
-    m->reg_max = reg->dim[0] / 4 - 1;
+                    "distribution for each of %d sides",
+                    head->reg, reg->dim[0], 4 * anchors);
+    if (cls->dim[0] % anchors != 0)
+        return fail(r,
+                    "its bbox_head.%s has %d channels, expected those of 9 "
+                    "anchors",
+                    head->cls, cls->dim[0]);
+    m->reg_max = reg->dim[0] / (4 * anchors) - 1;
     m->head = head->head;
     for (m->head_convs = 0; m->head_convs < MAX_BLOCKS; m->head_convs++)
         if (!find(r, "bbox_head.cls_convs.%d.conv.weight", m->head_convs))
             break;
-    return read_classes(r, cls->dim[0]);
+    return read_classes(r, cls->dim[0] / anchors);
 }
 
 static bool read_neck(struct reader *r)

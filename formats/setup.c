@@ -109,7 +109,8 @@ void ld_setup_model_text(const struct ld_model *model, char out[160])
     static const char *const heads[] = {[LD_HEAD_GFL] = "GFL",
                                         [LD_HEAD_GFLV2] = "GFL V2",
                                         [LD_HEAD_ATSS] = "ATSS-GFL",
-                                        [LD_HEAD_FCOS] = "FCOS-GFL"};
+                                        [LD_HEAD_FCOS] = "FCOS-GFL",
+                                        [LD_HEAD_RETINA] = "Retina-GFL"};
     char backbone[32], dcn[32];
 
     dcn_text(model, dcn);
@@ -190,6 +191,17 @@ bool ld_setup_teacher(const char *path, const struct ld_dataset *set,
                        "are told from other centres: model.head must be fcos "
                        "in both or none",
                        path);
+    if ((model->head == LD_HEAD_RETINA) != (student->head == LD_HEAD_RETINA))
+        return ld_fail(err, LD_ERR_MISMATCH,
+                       "%s: one of teacher and student is RetinaNet, which has "
+                       "nine anchors a place: model.head must be retina in "
+                       "both or none",
+                       path);
+    if (config->loss.im > 0 && student->head == LD_HEAD_RETINA)
+        return ld_fail(err, LD_ERR_USAGE,
+                       "loss.im: %g, expected 0 with model.head retina: "
+                       "features have places, not anchors",
+                       (double)config->loss.im);
     return config->loss.im == 0 ||
            model->fpn_channels == student->fpn_channels ||
            ld_fail(err, LD_ERR_MISMATCH,
@@ -263,6 +275,9 @@ struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
     if (config->model.head == LD_HEAD_FCOS) {
         facts.vlr_mode = "inside";
         snprintf(texts->assigner, sizeof(texts->assigner), "FCOS");
+    } else if (config->model.head == LD_HEAD_RETINA) {
+        snprintf(texts->assigner, sizeof(texts->assigner),
+                 "MaxIoU 0.5/0.4, 9 anchors, topk %d", config->assign.topk);
     } else {
         snprintf(texts->assigner, sizeof(texts->assigner), "ATSS topk %d",
                  config->assign.topk);

@@ -71,7 +71,7 @@ bool ld_setup_cacheable(const struct ld_config *config, struct ld_err *err);
 
 /* Texts of facts that no config holds as such. */
 struct ld_setup_texts {
-    char assigner[32], short_edges[96];
+    char assigner[48], short_edges[96];
 };
 
 /* What a cache for this run must say of itself. What is the teacher's (its

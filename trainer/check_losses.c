@@ -56,6 +56,18 @@ static void print_centred(const struct ld_loss_rules *r)
                               "main region", "positives of the batch", "1"});
 }
 
+static void print_retina(const struct ld_loss_rules *r)
+{
+    print_line(&(struct line){"loss_cls", (double)r->qfl, 0,
+                              "anchors, not ignored", "positives of the batch",
+                              "1 (focal)"});
+    print_line(&(struct line){
+        "loss_bbox", (double)r->box, 0, "main region", "positives of the batch",
+        r->box_loss == LD_BOX_CIOU ? "1, CIoU" : "1, GIoU"});
+    print_line(&(struct line){"loss_dfl", (double)r->dfl, 0, "main region",
+                              "4 x positives", "1"});
+}
+
 static void print_plain(const struct ld_loss_rules *r)
 {
     print_line(&(struct line){"loss_cls", (double)r->qfl, 0, "all locations",
@@ -129,8 +141,12 @@ void ld_check_losses_print(const struct ld_config *config, int n_classes,
 {
     printf("losses    %-15s %8s %5s  %-21s %-24s %s\n", "name", "weight", "T",
            "summed over", "divided by", "each location's factor");
-    (ld_head_has_centerness(config->model.head) ? print_centred
-                                                : print_plain)(&config->loss);
+    if (config->model.head == LD_HEAD_RETINA)
+        print_retina(&config->loss);
+    else if (ld_head_has_centerness(config->model.head))
+        print_centred(&config->loss);
+    else
+        print_plain(&config->loss);
     if (distils) {
         print_distilling(config);
         warn_distilling(config, n_classes);

@@ -139,12 +139,14 @@ static bool check_format(const struct format *f, const struct ld_export *e,
 {
     bool own = strcmp(f->name, "h5") == 0;
 
-    if (!own && ld_head_has_centerness(e->model.head))
+    if (!own && e->model.head != LD_HEAD_GFL && e->model.head != LD_HEAD_GFLV2)
         return ld_fail(err, LD_ERR_USAGE,
                        "--format: %s has no form for a head of %s with "
                        "distributions: expected h5",
                        f->name,
-                       e->model.head == LD_HEAD_FCOS ? "FCOS" : "ATSS");
+                       e->model.head == LD_HEAD_FCOS   ? "FCOS"
+                       : e->model.head == LD_HEAD_ATSS ? "ATSS"
+                                                       : "RetinaNet");
     if (strcmp(f->name, "onnx") == 0 && e->config.views.rules.bgr)
         return ld_fail(err, LD_ERR_USAGE,
                        "--format: onnx says that images are RGB, view.bgr is "

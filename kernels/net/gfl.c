@@ -21,10 +21,12 @@ static int add_biased(struct ld_graph *graph, struct ld_filter filter,
     return added;
 }
 
-/* P3, P4, P5 from C3, C4, C5; P6 and P7 each from the one before. */
+/* P3, P4, P5 from C3, C4, C5; P6 and P7 each from the one before, of RetinaNet
+ * P6 from C5. */
 static void add_fpn(struct ld_graph *graph, const struct ld_model *model,
                     const int c[FPN_INPUTS], bool train)
 {
+    bool on_input = model->head == LD_HEAD_RETINA;
     int C = model->fpn_channels, from;
     int lateral[FPN_INPUTS], output[LD_MAX_LEVELS], map[FPN_INPUTS];
     int *p = graph->pyramid;
@@ -41,7 +43,9 @@ static void add_fpn(struct ld_graph *graph, const struct ld_model *model,
         lateral[i] = add_biased(graph, filter, name, LD_INIT_XAVIER, 0);
     }
     for (int i = 0; i < LD_MAX_LEVELS; i++) {
-        struct ld_filter filter = {.C = C,
+        bool widens = on_input && i == FPN_INPUTS;
+        struct ld_filter filter = {.C = widens ? graph->map[c[FPN_INPUTS - 1]].C
+                                               : C,
                                    .O = C,
                                    .kernel = 3,
                                    .stride = i < FPN_INPUTS ? 1 : 2,
@@ -56,6 +60,8 @@ static void add_fpn(struct ld_graph *graph, const struct ld_model *model,
         ld_graph_upsample(graph, map[i], map[i - 1]);
     for (int i = 0; i < LD_MAX_LEVELS; i++) {
         from = i < FPN_INPUTS ? map[i] : p[i - 1];
+        if (on_input && i == FPN_INPUTS)
+            from = c[FPN_INPUTS - 1];
         if (model->head == LD_HEAD_FCOS && i == LD_MAX_LEVELS - 1)
             from = ld_graph_relu(graph, from);
         p[i] = ld_graph_conv(graph, output[i], from, false);
@@ -72,6 +78,7 @@ struct outlet {
 /* One of the two towers; all levels use the same. */
 struct tower {
     int n_convs, conv[LD_MAX_HEAD_CONVS], gamma[LD_MAX_HEAD_CONVS];
+    bool plain; /* its convolutions have biases and no normalisation */
 };
 
 static void add_tower_filters(struct ld_graph *graph, struct tower *tower,
@@ -86,6 +93,10 @@ static void add_tower_filters(struct ld_graph *graph, struct tower *tower,
         snprintf(name, sizeof(name), "bbox_head.%s.%d.conv", tower_name, i);
         tower->conv[i] = ld_graph_filter(graph, filter, name, LD_INIT_NORMAL,
                                          HEAD_DEVIATION);
+        if (tower->plain) {
+            ld_graph_bias(graph, tower->conv[i], name, 0);
+            continue;
+        }
         snprintf(name, sizeof(name), "bbox_head.%s.%d.gn", tower_name, i);
         tower->gamma[i] = ld_graph_vector(graph, name, "weight", C, 1, train);
         ld_graph_vector(graph, name, "bias", C, 0, train);
@@ -125,8 +136,9 @@ static int add_tower_layers(struct ld_graph *graph, const struct tower *tower,
     int x = graph->pyramid[level];
 
     for (int i = 0; i < tower->n_convs; i++) {
-        x = ld_graph_conv(graph, tower->conv[i], x, false);
-        x = ld_graph_gn(graph, x, tower->gamma[i]);
+        x = ld_graph_conv(graph, tower->conv[i], x, tower->plain);
+        if (!tower->plain)
+            x = ld_graph_gn(graph, x, tower->gamma[i]);
     }
     return x;
 }
@@ -146,26 +158,31 @@ static const char *const outlet_names[][3] = {
                       "bbox_head.atss_centerness"},
     [LD_HEAD_FCOS] = {"bbox_head.conv_cls", "bbox_head.conv_reg",
                       "bbox_head.conv_centerness"},
+    [LD_HEAD_RETINA] = {"bbox_head.atss_cls", "bbox_head.atss_reg"},
 };
 
 static void add_head(struct ld_graph *graph, const struct ld_model *model,
                      bool train)
 {
     const char *const *names = outlet_names[model->head];
-    struct tower cls = {.n_convs = model->head_convs}, reg = cls;
+    bool plain = model->head == LD_HEAD_RETINA;
+    struct tower cls = {.n_convs = model->head_convs, .plain = plain};
+    struct tower reg = cls;
     struct outlet classes = {.name = names[0],
                              .rows = graph->class_rows,
                              .scale = {NONE, NONE, NONE, NONE, NONE}};
-    struct outlet boxes = {.name = names[1], .rows = graph->box_rows};
-    struct outlet centerness = classes;
+    struct outlet boxes = classes, centerness = classes;
 
+    boxes.name = names[1];
+    boxes.rows = graph->box_rows;
     centerness.name = names[2];
     centerness.rows = graph->quality_rows;
     add_tower_filters(graph, &cls, "cls_convs", train);
     add_tower_filters(graph, &reg, "reg_convs", train);
     add_last_filter(graph, &classes, -logf((1 - PRIOR) / PRIOR), train);
     add_last_filter(graph, &boxes, 0, train);
-    add_scales(graph, &boxes, train);
+    if (!plain)
+        add_scales(graph, &boxes, train);
     if (centerness.name)
         add_last_filter(graph, &centerness, 0, train);
     for (int level = 0; level < LD_MAX_LEVELS; level++) {
@@ -215,16 +232,18 @@ void ld_gfl_build(struct ld_graph *graph, const struct ld_model *model,
 {
     static const char *const names[LD_MAX_LEVELS] = {"p3", "p4", "p5", "p6",
                                                      "p7"};
-    int c[FPN_INPUTS];
+    int c[FPN_INPUTS], n = ld_head_anchors(model->head);
+    bool has_quality =
+        model->head == LD_HEAD_GFLV2 || ld_head_has_centerness(model->head);
 
     graph->gn_groups = model->gn_groups;
     graph->image = ld_graph_map(graph, LD_MAP_IMAGE, 3);
     graph->class_rows =
-        ld_graph_map(graph, LD_MAP_ROWS, ld_model_class_logits(model));
+        ld_graph_map(graph, LD_MAP_ROWS, n * ld_model_class_logits(model));
     graph->box_rows =
-        ld_graph_map(graph, LD_MAP_ROWS, 4 * (model->reg_max + 1));
+        ld_graph_map(graph, LD_MAP_ROWS, n * 4 * (model->reg_max + 1));
     graph->quality_rows =
-        model->head == LD_HEAD_GFL ? NONE : ld_graph_map(graph, LD_MAP_ROWS, 1);
+        has_quality ? ld_graph_map(graph, LD_MAP_ROWS, 1) : NONE;
     ld_resnet_build(graph, model, train, c);
     add_fpn(graph, model, c, train);
     for (int level = 0; level < LD_MAX_LEVELS; level++)

@@ -51,7 +51,8 @@ enum ld_map_kind { LD_MAP_IMAGE, LD_MAP_FEATURE, LD_MAP_ROWS };
 
 struct ld_map {
     enum ld_map_kind kind;
-    int C;            /* channels; of rows: numbers a row */
+    int C;            /* channels; of rows: numbers a place, which of RetinaNet
+                         are nine rows */
     const char *name; /* "c3", "p7": see ld_net_map. Or NULL */
     bool has_grad;
 };
