@@ -172,16 +172,18 @@ static bool compare(struct trial *trial, const struct ld_shard *shard,
                     const struct ld_record *stored,
                     const struct ld_record *fresh, struct ld_err *err)
 {
-    int B = ld_shard_facts(shard)->reg_max + 1, row, K = stored->n_logits;
+    const struct ld_shard_facts *facts = ld_shard_facts(shard);
+    int runs = ld_shard_runs(facts), run = 4 * (facts->reg_max + 1) / runs;
+    int row, K = stored->n_logits;
     double box, class_rows;
 
     if (!same_places(stored, fresh))
         return ld_fail(err, LD_ERR_MISMATCH,
                        "its rows are not those of the config's boxes and "
                        "regions");
-    box = rows_off(stored->box_logits, fresh->box_logits, 4 * stored->n_rows, B,
-                   !is_exact(trial), &row);
-    if (!check_off(box, shard, "a box logit of row", row / 4, err))
+    box = rows_off(stored->box_logits, fresh->box_logits, runs * stored->n_rows,
+                   run, !is_exact(trial), &row);
+    if (!check_off(box, shard, "a box logit of row", row / runs, err))
         return false;
     class_rows = rows_off(stored->class_logits, fresh->class_logits,
                           stored->n_main, K, false, &row);
@@ -189,7 +191,7 @@ static bool compare(struct trial *trial, const struct ld_shard *shard,
         return false;
     trial->off = fmax(trial->off, fmax(box, class_rows));
     ld_codec_measure(&trial->ld, fresh->box_logits, stored->box_logits,
-                     4 * (size_t)stored->n_rows, B, LD_TEMPERATURE);
+                     (size_t)(runs * stored->n_rows), run, LD_TEMPERATURE);
     ld_codec_measure(&trial->kd, fresh->class_logits, stored->class_logits,
                      (size_t)stored->n_main, K, KD_TEMPERATURE);
     return check_features(shard, stored, fresh, err);

@@ -86,6 +86,10 @@ struct ld_shard_facts {
     int part, n_parts; /* which shard of how many: 0 to n_parts - 1 */
 };
 
+/* The distributions that a box row is to LD: its 4 sides, each of B bins; of
+ * RetinaNet one of 4 B. Within one only differences count. */
+int ld_shard_runs(const struct ld_shard_facts *facts);
+
 /* The grid that the rows of a view are on. */
 struct ld_grid ld_shard_grid(const struct ld_shard_facts *facts,
                              const struct ld_view *view);

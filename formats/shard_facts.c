@@ -148,6 +148,11 @@ bool ld_facts_copy(struct ld_shard_facts *out,
     return ok;
 }
 
+int ld_shard_runs(const struct ld_shard_facts *facts)
+{
+    return facts->n_anchors == LD_RETINA_ANCHORS ? 1 : 4;
+}
+
 struct ld_grid ld_shard_grid(const struct ld_shard_facts *facts,
                              const struct ld_view *view)
 {

@@ -122,7 +122,9 @@ bool ld_shard_steps_make(struct ld_shard_steps *out,
                          const struct ld_shard_facts *facts,
                          struct ld_arena *arena, struct ld_err *err)
 {
-    return ld_steps_make(&out->box, 4, facts->reg_max + 1, true, arena, err) &&
+    int runs = ld_shard_runs(facts), width = 4 * (facts->reg_max + 1) / runs;
+
+    return ld_steps_make(&out->box, runs, width, true, arena, err) &&
            ld_steps_make(&out->class_rows, 1, facts->n_logits, false, arena,
                          err);
 }

@@ -131,10 +131,11 @@ static void *reserve(struct ld_buf *buf, size_t len, struct ld_err *err)
 static void measure(struct ld_shard_writer *w, enum ld_column_id id,
                     const float *exact, const float *stored, size_t count)
 {
-    int B = w->facts.reg_max + 1, K = w->facts.n_logits;
+    int run = 4 * (w->facts.reg_max + 1) / ld_shard_runs(&w->facts);
+    int K = w->facts.n_logits;
 
     if (id == LD_COLUMN_BOX) {
-        ld_codec_measure(&w->ld_error, exact, stored, count / (size_t)B, B,
+        ld_codec_measure(&w->ld_error, exact, stored, count / (size_t)run, run,
                          LD_TEMPERATURE);
     } else if (id == LD_COLUMN_CLASS) {
         ld_codec_measure(&w->kd_error, exact, stored, count / (size_t)K, K,

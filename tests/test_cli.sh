@@ -74,7 +74,7 @@ runs "a student is distilled by a resident teacher" "$distill" train tiny.yaml -
 sed 's/, "steps_per_s.*//' student/log.jsonl >a.txt
 sed 's/, "steps_per_s.*//' resident/log.jsonl >b.txt
 same "both see the same losses at every step" a.txt b.txt
-for head in atss fcos; do
+for head in atss fcos retina; do
     rules="--set model.head=$head --set loss.dfl=0 --set train.epochs=1"
     # shellcheck disable=SC2086
     {
@@ -99,6 +99,13 @@ refuses "a cache of other assignments is refused" "its assigner is ATSS topk 9, 
     "$distill" train tiny.yaml --cache atss/shards --out q --set model.head=fcos
 refuses "a teacher of other centres is refused" "must be fcos in both or none" \
     "$cache" precompute tiny.yaml --teacher fcos/latest.h5 --out q
+refuses "a teacher of other anchors is refused" "must be retina in both or none" \
+    "$cache" precompute tiny.yaml --teacher retina/latest.h5 --out q
+refuses "features of anchors are refused" "features have places, not anchors" \
+    "$cache" precompute tiny.yaml --teacher retina/latest.h5 --out q --set model.head=retina --set loss.im=1
+runs "the records of a cache of anchors are shown" "$inspect" --verify retina/shards
+runs "a run of anchors is checked" "$distill" check tiny.yaml --cache retina/shards --set model.head=retina \
+    --set loss.dfl=0
 for imitation in finegrained gi_teacher; do
     im="--set loss.im=2 --set loss.imitation=$imitation --set train.epochs=1"
     # shellcheck disable=SC2086

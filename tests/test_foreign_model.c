@@ -171,6 +171,19 @@ START_TEST(heads_with_a_centerness_are_found)
 }
 END_TEST
 
+START_TEST(nine_anchors_a_place_are_found)
+{
+    struct ld_model m = published();
+
+    m.head = LD_HEAD_RETINA;
+    expect_found(m);
+    m.depth = 18;
+    m.n_classes = 3;
+    m.reg_max = 7;
+    expect_found(m);
+}
+END_TEST
+
 START_TEST(the_style_is_what_the_recipe_says)
 {
     static struct names n;
@@ -381,6 +394,7 @@ Suite *suite(void)
     tcase_add_test(c, deformable_convolutions_are_found_by_their_offsets);
     tcase_add_test(c, a_quality_branch_and_a_background_channel_are_found);
     tcase_add_test(c, heads_with_a_centerness_are_found);
+    tcase_add_test(c, nine_anchors_a_place_are_found);
     tcase_add_test(c, the_style_is_what_the_recipe_says);
     tcase_add_test(
         c, without_class_names_81_channels_of_gfl_v2_are_coco_and_background);

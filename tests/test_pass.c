@@ -75,7 +75,7 @@ static void set_up(struct problem *p, struct ld_model model, uint64_t seed)
     A = (size_t)ld_net_grid(p->net).start[LD_MAX_LEVELS];
     p->n_rows[0] = N * A * (size_t)ld_model_class_logits(&model);
     p->n_rows[1] = N * A * 4 * (size_t)(model.reg_max + 1);
-    p->n_rows[2] = model.head != LD_HEAD_GFL ? N * A : 0;
+    p->n_rows[2] = ld_net_quality_rows(p->net) ? N * A : 0;
     p->pixels = draws(p, PIXELS, &rng);
     for (int i = 0; i < N_ROWS; i++)
         p->upstream[i] = draws(p, p->n_rows[i], &rng);
@@ -252,6 +252,15 @@ START_TEST(gradients_of_heads_with_a_centerness_agree_with_finite_differences)
 }
 END_TEST
 
+START_TEST(gradients_of_nine_anchors_a_place_agree_with_finite_differences)
+{
+    struct ld_model model = tiny_model();
+
+    model.head = LD_HEAD_RETINA;
+    check_gradients(model);
+}
+END_TEST
+
 START_TEST(gradients_of_a_caffe_backbone_agree_with_finite_differences)
 {
     struct ld_model model = tiny_model();
@@ -362,6 +371,8 @@ Suite *suite(void)
     tcase_add_loop_test(
         c, gradients_of_heads_with_a_centerness_agree_with_finite_differences,
         0, 2);
+    tcase_add_test(
+        c, gradients_of_nine_anchors_a_place_agree_with_finite_differences);
     tcase_add_test(c,
                    gradients_of_a_caffe_backbone_agree_with_finite_differences);
     tcase_add_test(

@@ -67,6 +67,15 @@ START_TEST(heads_with_a_centerness_distil_among_themselves)
 }
 END_TEST
 
+START_TEST(nine_anchors_a_place_distil)
+{
+    struct ld_model retina = lesson_model;
+
+    retina.head = LD_HEAD_RETINA;
+    compare_ways(&retina, &retina);
+}
+END_TEST
+
 /* KD is over the classes alone where one of the two has no background: then
  * that logit gets the gradient of QFL only. */
 START_TEST(kd_leaves_a_background_logit_that_only_one_has_alone)
@@ -173,6 +182,7 @@ Suite *suite(void)
                    a_resident_and_an_exactly_cached_teacher_give_the_same_bits);
     tcase_add_test(c, every_pair_of_heads_and_class_rows_distils);
     tcase_add_test(c, heads_with_a_centerness_distil_among_themselves);
+    tcase_add_test(c, nine_anchors_a_place_distil);
     tcase_add_test(c, kd_leaves_a_background_logit_that_only_one_has_alone);
     tcase_add_test(c,
                    fp16_storage_moves_the_gradient_by_less_than_half_a_percent);
