@@ -158,7 +158,7 @@ static void draw_boxes(struct drawing *d)
 {
     const struct ld_render *r = d->render;
     int kept[KEPT];
-    int n = ld_render_best(r->facts, r->record, 0.6F, kept, KEPT);
+    int n = ld_render_best(r->facts, r->record, 0.3F, kept, KEPT);
 
     for (int i = n - 1; i >= 0; i--)
         draw_box(d, kept[i], 1.5);
@@ -313,12 +313,15 @@ static void draw_legend(struct drawing *d, double y)
 
 /* ---- the page ---- */
 
-/* Panels stand in columns about as high as the view. */
+/* Panels stand in even columns, about as high as the view. */
 static int panels_of_column(const struct drawing *d)
 {
-    int n = (int)((d->canvas_H + LD_PANEL_H / 3 + GAP) / (LD_PANEL_H + GAP));
+    int room = (int)((d->canvas_H + LD_PANEL_H / 3 + GAP) / (LD_PANEL_H + GAP));
+    int n = d->render->n_rows, columns;
 
-    return n < 1 ? 1 : n;
+    room = room < 1 ? 1 : room;
+    columns = (n + room - 1) / room;
+    return n > 0 ? (n + columns - 1) / columns : 1;
 }
 
 static void page_size(const struct drawing *d, int *H, int *W)
