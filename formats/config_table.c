@@ -157,11 +157,9 @@ const struct ld_setting ld_settings_table[] = {
      "First layer that has them: 2 in R-101-DCN (C3 to C5), 3 in X-101-DCN "
      "(C4, C5)."},
     {"model.head", LD_SETTING_ENUM, AT(model.head), "gfl", 0, 0, heads,
-     "gfl; gflv2: class scores times a quality that a small net reads off the "
-     "box distributions; atss or fcos: focal loss, and scores times a "
-     "centerness, with the boxes still distributions; retina: nine anchors a "
-     "place, focal loss, and the sides of a box distilled as one "
-     "distribution."},
+     "gfl; gflv2: scores times a quality read off the distributions; atss or "
+     "fcos: focal loss, scores times a centerness; retina: focal loss, nine "
+     "anchors a place."},
     {"model.background_logit", LD_SETTING_BOOL, AT(model.background_logit),
      "false", 0, 0, NULL,
      "The class head has one channel more than there are classes, as in the "
@@ -209,8 +207,7 @@ const struct ld_setting ld_settings_table[] = {
      "false", 0, 0, NULL, "Take positive locations out of the region."},
 
     {"loss.qfl", LD_SETTING_FLOAT, AT(loss.qfl), "1", 0, 1000, NULL,
-     "Weight of the quality focal loss (classes); of heads atss, fcos and "
-     "retina of the focal loss."},
+     "Weight of the class loss: quality focal; atss, fcos, retina: focal."},
     {"loss.box", LD_SETTING_FLOAT, AT(loss.box), "2", 0, 1000, NULL,
      "Weight of the box loss."},
     {"loss.dfl", LD_SETTING_FLOAT, AT(loss.dfl), "0.25", 0, 1000, NULL,
