@@ -118,7 +118,9 @@ bool ld_imitator_add(struct ld_imitator *m, const struct ld_batch_image *image,
     const struct ld_assignment *assignment = &image->assignment;
 
     *seen = (struct seen){
-        .own = ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W),
+        .own = ld_grid_with_head(
+            ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W),
+            ld_net_model(m->student)->head),
         .region = image->region,
         .rows = image->record.features};
     for (int i = 0; i < assignment->n_rows; i++)
