@@ -58,7 +58,7 @@ static void add_view(struct diff *d, const struct ld_record *a,
                      const struct ld_record *b)
 {
     const struct ld_shard_facts *facts = ld_cache_facts(d->a);
-    struct ld_grid grid = ld_grid_of_canvas(a->view.canvas_H, a->view.canvas_W);
+    struct ld_grid grid = ld_shard_grid(facts, &a->view);
     int bins = facts->reg_max + 1, K = facts->n_logits;
     size_t class_at = 0;
 
@@ -129,11 +129,12 @@ static bool comparable(const struct diff *d, struct ld_err *err)
     const struct ld_shard_facts *b = ld_cache_facts(d->b);
 
     return (a->reg_max == b->reg_max && a->n_logits == b->n_logits &&
-            a->all_classes == b->all_classes) ||
+            a->n_anchors == b->n_anchors && a->all_classes == b->all_classes) ||
            ld_fail(err, LD_ERR_MISMATCH,
-                   "the caches hold other things: %d bins and %d class logits "
-                   "of the %s rows, against %d and %d of the %s rows",
-                   a->reg_max + 1, a->n_logits, a->all_classes ? "all" : "main",
+                   "the caches hold other things: %d anchors a place, %d bins, "
+                   "%d class logits of %s rows, against %d, %d, %d of %s rows",
+                   a->n_anchors, a->reg_max + 1, a->n_logits,
+                   a->all_classes ? "all" : "main", b->n_anchors,
                    b->reg_max + 1, b->n_logits,
                    b->all_classes ? "all" : "main");
 }

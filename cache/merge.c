@@ -40,7 +40,9 @@ static bool belongs(struct merge *m, const struct ld_shard *shard,
                     struct ld_err *err)
 {
     if (m->first)
-        return ld_shard_same_job(shard, m->first, err);
+        return ld_shard_same_job(ld_shard_facts(shard),
+                                 ld_shard_facts(m->first), ld_shard_path(shard),
+                                 err);
     m->first = shard; /* which is then kept */
     m->n_parts = ld_shard_facts(shard)->n_parts;
     m->parts =

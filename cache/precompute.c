@@ -172,7 +172,7 @@ static bool count_finished(struct run *run, const char *path, int part,
     if (!shard)
         return false;
     wanted.part = part;
-    ok = ld_shard_facts_match(ld_shard_facts(shard), &wanted, path, err);
+    ok = ld_shard_same_job(ld_shard_facts(shard), &wanted, path, err);
     *n_views = ld_shard_count(shard) +
                (int64_t)run->views_per_image * ld_shard_n_skipped(shard);
     ld_shard_sizes(shard, &sizes);

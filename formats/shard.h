@@ -193,10 +193,6 @@ bool ld_cache_list(const char *folder, const char ***paths, int *count,
                    struct ld_arena *arena, struct ld_err *err);
 /* "part-00002-of-00115.h5", the third. */
 void ld_shard_part_name(int part, int n_parts, char out[64]);
-/* True if two shards are parts of one job; LD_ERR_MISMATCH names the first, the
- * field that differs and both values. */
-bool ld_shard_same_job(const struct ld_shard *shard,
-                       const struct ld_shard *other, struct ld_err *err);
 /* Opens every shard of the folder; unfinished temporary files are none. Shards
  * that disagree among themselves, a missing part or a view held twice:
  * LD_ERR_MISMATCH. */
@@ -219,3 +215,9 @@ bool ld_cache_skipped(const struct ld_cache *cache, int64_t image_id);
 bool ld_shard_facts_match(const struct ld_shard_facts *facts,
                           const struct ld_shard_facts *wanted,
                           const char *where, struct ld_err *err);
+
+/* True if `facts` are of a part of the job whose facts are `wanted`: as above,
+ * and stored alike in as many parts. */
+bool ld_shard_same_job(const struct ld_shard_facts *facts,
+                       const struct ld_shard_facts *wanted, const char *where,
+                       struct ld_err *err);

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,28 +102,32 @@ static bool open_folder(struct ld_cache *cache, const char *folder,
 
 /* ---- do the shards belong together? ---- */
 
-bool ld_shard_same_job(const struct ld_shard *shard,
-                       const struct ld_shard *other, struct ld_err *err)
+bool ld_shard_same_job(const struct ld_shard_facts *facts,
+                       const struct ld_shard_facts *wanted, const char *where,
+                       struct ld_err *err)
 {
-    const struct ld_shard_facts *facts = ld_shard_facts(shard);
-    const struct ld_shard_facts *wanted = ld_shard_facts(other);
-    const char *path = ld_shard_path(shard);
-
-    if (!ld_shard_facts_match(facts, wanted, path, err))
+    if (!ld_shard_facts_match(facts, wanted, where, err))
         return false;
     if (facts->storage != wanted->storage)
         return ld_fail(
-            err, LD_ERR_MISMATCH, "%s: its storage is %s, expected %s", path,
+            err, LD_ERR_MISMATCH, "%s: its storage is %s, expected %s", where,
             ld_codec_name(facts->storage), ld_codec_name(wanted->storage));
+    if (fabs(facts->asked_gradient_error - wanted->asked_gradient_error) > 0)
+        return ld_fail(err, LD_ERR_MISMATCH,
+                       "%s: its asked_gradient_error is %.9g, expected %.9g",
+                       where, facts->asked_gradient_error,
+                       wanted->asked_gradient_error);
     return facts->n_parts == wanted->n_parts ||
            ld_fail(err, LD_ERR_MISMATCH, "%s: is one of %d parts, expected %d",
-                   path, facts->n_parts, wanted->n_parts);
+                   where, facts->n_parts, wanted->n_parts);
 }
 
 static bool same_source(const struct ld_cache *cache, struct ld_err *err)
 {
     for (int i = 1; i < cache->n_shards; i++)
-        if (!ld_shard_same_job(cache->shards[i], cache->shards[0], err))
+        if (!ld_shard_same_job(ld_shard_facts(cache->shards[i]),
+                               ld_cache_facts(cache),
+                               ld_shard_path(cache->shards[i]), err))
             return false;
     return true;
 }

@@ -328,6 +328,8 @@ same_cache "and all of them the same bytes as one" parts
 for bad in 0/3 4/3 2 2/ /3 1/3x; do
     refuses "--part $bad" "expected I/N" precompute --out bad --part $bad
 done
+refuses "a folder with shards stored otherwise" "its storage is fp32, expected fp16" \
+    precompute --out parts --set cache.storage=fp16
 refuses "a folder with shards of another number" "another number of shards, expected 6" \
     precompute --out parts --set cache.images_per_shard=3
 for writer in a b c; do
