@@ -66,28 +66,42 @@ static struct window window_of(const struct ld_grid *grid, int level,
                            clamped(box.y1 / s + REACH + 1, 0, H)};
 }
 
-/* Does `visit` for every anchor that can overlap an object. */
+static struct ld_box moved(struct ld_box b, float x, float y)
+{
+    return (struct ld_box){x + b.x0, y + b.y0, x + b.x1, y + b.y1};
+}
+
+/* Does `visit` for every anchor, number a, that can overlap an object. */
 static void visit_anchors(struct anchors *s, int object, float threshold,
                           void visit(struct anchors *s, int object,
-                                     float threshold, int a))
+                                     float threshold, int a,
+                                     struct ld_box anchor))
 {
+    struct ld_box first[LD_RETINA_ANCHORS]; /* of the place at (0, 0) */
+
     for (int level = 0; level < s->grid->n_levels; level++) {
         struct window w = window_of(s->grid, level, s->boxes[object]);
-        int n = LD_RETINA_ANCHORS;
+        int start = s->grid->start[level], stride = s->grid->stride[level];
+        int W = s->grid->W[level];
 
-        for (int row = w.y0; row < w.y1; row++) {
-            int start = s->grid->start[level] + row * s->grid->W[level] * n;
+        for (int k = 0; k < LD_RETINA_ANCHORS; k++)
+            first[k] = ld_grid_anchor(s->grid, start + k);
+        for (int row = w.y0; row < w.y1; row++)
+            for (int column = w.x0; column < w.x1; column++) {
+                int a = start + (row * W + column) * LD_RETINA_ANCHORS;
+                float x = (float)(column * stride), y = (float)(row * stride);
 
-            for (int a = start + w.x0 * n; a < start + w.x1 * n; a++)
-                visit(s, object, threshold, a);
-        }
+                for (int k = 0; k < LD_RETINA_ANCHORS; k++)
+                    visit(s, object, threshold, a + k, moved(first[k], x, y));
+            }
     }
 }
 
 /* Compares an anchor with an object, for the main region and for the VLR. */
-static void compare(struct anchors *s, int object, float threshold, int a)
+static void compare(struct anchors *s, int object, float threshold, int a,
+                    struct ld_box anchor)
 {
-    struct ld_box anchor = ld_grid_anchor(s->grid, a), box = s->boxes[object];
+    struct ld_box box = s->boxes[object];
     float iou = ld_box_iou(anchor, box), near;
 
     if (!(iou > 0))
@@ -106,12 +120,12 @@ static void compare(struct anchors *s, int object, float threshold, int a)
 }
 
 /* Gives an object's best anchors to it, however little they overlap. */
-static void claim_best(struct anchors *s, int object, float threshold, int a)
+static void claim_best(struct anchors *s, int object, float threshold, int a,
+                       struct ld_box anchor)
 {
     (void)threshold;
     if (s->best[object] > 0 &&
-        ld_box_iou(ld_grid_anchor(s->grid, a), s->boxes[object]) ==
-            s->best[object]) {
+        ld_box_iou(anchor, s->boxes[object]) == s->best[object]) {
         s->owner[a] = object + 1;
         s->vlr[a] = 0;
     }
