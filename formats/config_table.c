@@ -182,8 +182,8 @@ const struct ld_setting ld_settings_table[] = {
      "BatchNorm uses its stored statistics in training too. For pretrained "
      "backbones; false to train from scratch."},
     {"model.init", LD_SETTING_PATH, AT(model_init), "''", 0, 0, NULL,
-     "Checkpoint to start from: names and shapes that fit are taken over. '' "
-     "starts from random numbers."},
+     "Checkpoint to start from: names that fit are taken over; a head of other "
+     "classes begins anew. '' starts from random numbers."},
 
     {"teacher.source", LD_SETTING_ENUM, AT(teacher.source), "none", 0, 0,
      sources,

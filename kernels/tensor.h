@@ -5,7 +5,9 @@
  *   A locations of all levels   K classes   B bins a box side (reg_max + 1) */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 enum { LD_MAX_DIMS = 4 };
 
@@ -23,4 +25,11 @@ static inline size_t ld_tensor_count(const struct ld_tensor *t)
     for (int i = 0; i < t->n_dims; i++)
         count *= (size_t)t->dim[i];
     return count;
+}
+
+static inline bool ld_tensor_same_shape(const struct ld_tensor *a,
+                                        const struct ld_tensor *b)
+{
+    return a->n_dims == b->n_dims &&
+           memcmp(a->dim, b->dim, (size_t)a->n_dims * sizeof(a->dim[0])) == 0;
 }

@@ -299,6 +299,23 @@ START_TEST(another_shape_is_refused_even_in_part)
 }
 END_TEST
 
+START_TEST(a_head_of_other_classes_begins_anew)
+{
+    struct pair p;
+    struct ld_err err = {0};
+    int head = 0;
+
+    set_up_pair(&p);
+    while (strcmp(p.tensors[head].name, "bbox_head.gfl_cls.weight") != 0)
+        head++;
+    p.tensors[head].dim[0]++;
+    check_refusal(&p, false, "'bbox_head.gfl_cls.weight': shape (");
+    check_ok(ld_net_load(p.to, p.tensors, p.n, true, &err), &err);
+    ck_assert(!same(&p)); /* the weight is still its own */
+    tear_down_pair(&p);
+}
+END_TEST
+
 START_TEST(every_tensor_that_does_not_fit_is_counted_and_20_are_named)
 {
     struct pair p;
@@ -436,6 +453,7 @@ Suite *suite(void)
     tcase_add_test(c,
                    every_tensor_that_does_not_fit_is_counted_and_20_are_named);
     tcase_add_test(c, another_shape_is_refused_even_in_part);
+    tcase_add_test(c, a_head_of_other_classes_begins_anew);
     tcase_add_test(c, a_part_loads_if_that_is_allowed);
     tcase_add_test(c, a_model_that_cannot_be_built_is_refused_by_field);
     tcase_add_test(c,

@@ -34,7 +34,10 @@ static int count_taken(const struct ld_parts *parts,
 
     for (int i = 0; i < *n_params; i++)
         for (int j = 0; j < checkpoint->n_tensors; j++)
-            n += strcmp(params[i].value.name, checkpoint->tensors[j].name) == 0;
+            n +=
+                strcmp(params[i].value.name, checkpoint->tensors[j].name) ==
+                    0 &&
+                ld_tensor_same_shape(&params[i].value, &checkpoint->tensors[j]);
     return n;
 }
 

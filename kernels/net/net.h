@@ -48,8 +48,9 @@ const struct ld_model *ld_net_model(const struct ld_net *net);
 void ld_net_init(struct ld_net *net, uint64_t seed);
 
 /* Copies tensors (host) into the parameters of the same name. `partial` allows
- * missing and unexpected names, though not that all are missing; a shape that
- * differs is always refused. LD_ERR_MISMATCH counts what is missing, unexpected
+ * missing and unexpected names, though not that all are missing, and leaves
+ * tensors of the head that have another shape (of other classes) as they are;
+ * any other shape that differs is refused. LD_ERR_MISMATCH counts what is missing, unexpected
  * and of another shape, and names the first 20 of each. */
 bool ld_net_load(struct ld_net *net, const struct ld_tensor *tensors, int n,
                  bool partial, struct ld_err *err);
