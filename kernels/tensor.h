@@ -27,6 +27,16 @@ static inline size_t ld_tensor_count(const struct ld_tensor *t)
     return count;
 }
 
+/* The first of that name, or NULL. */
+static inline const struct ld_tensor *
+ld_tensor_find(const struct ld_tensor *tensors, int n, const char *name)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(tensors[i].name, name) == 0)
+            return &tensors[i];
+    return NULL;
+}
+
 static inline bool ld_tensor_same_shape(const struct ld_tensor *a,
                                         const struct ld_tensor *b)
 {

@@ -1,7 +1,6 @@
 #include "trainer/parts.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "formats/file.h"
 #include "formats/setup.h"
@@ -25,19 +24,20 @@ bool ld_parts_open_data(struct ld_parts *parts, struct ld_err *err)
     return parts->val != NULL;
 }
 
-/* How many parameters of the student have a tensor of their name. */
+/* How many parameters of the student have a tensor of their name and shape. */
 static int count_taken(const struct ld_parts *parts,
                        const struct ld_checkpoint *checkpoint, int *n_params)
 {
     const struct ld_param *params = ld_net_params(parts->student, n_params);
     int n = 0;
 
-    for (int i = 0; i < *n_params; i++)
-        for (int j = 0; j < checkpoint->n_tensors; j++)
-            n +=
-                strcmp(params[i].value.name, checkpoint->tensors[j].name) ==
-                    0 &&
-                ld_tensor_same_shape(&params[i].value, &checkpoint->tensors[j]);
+    for (int i = 0; i < *n_params; i++) {
+        const struct ld_tensor *value = &params[i].value;
+        const struct ld_tensor *from = ld_tensor_find(
+            checkpoint->tensors, checkpoint->n_tensors, value->name);
+
+        n += from && ld_tensor_same_shape(from, value);
+    }
     return n;
 }
 

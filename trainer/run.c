@@ -1,7 +1,6 @@
 #include "trainer/run.h"
 
 #include <stdio.h>
-#include <string.h>
 
 /* What stays of a checkpoint when its tensors are gone. */
 static bool keep_facts(struct ld_detector *out,
@@ -86,15 +85,6 @@ bool ld_run_read_params(struct ld_device *dev, struct ld_net *net,
     return out && dev->ops->sync(dev, err);
 }
 
-static const struct ld_tensor *find(const struct ld_tensor *tensors, int n,
-                                    const char *name)
-{
-    for (int i = 0; i < n; i++)
-        if (strcmp(tensors[i].name, name) == 0)
-            return &tensors[i];
-    return NULL;
-}
-
 bool ld_run_write_momentum(struct ld_device *dev, struct ld_net *net,
                            const struct ld_tensor *tensors, int n,
                            struct ld_err *err)
@@ -104,7 +94,7 @@ bool ld_run_write_momentum(struct ld_device *dev, struct ld_net *net,
 
     for (int i = 0; i < n_params; i++) {
         const struct ld_tensor *value = &params[i].value;
-        const struct ld_tensor *from = find(tensors, n, value->name);
+        const struct ld_tensor *from = ld_tensor_find(tensors, n, value->name);
 
         if (!params[i].momentum)
             continue;

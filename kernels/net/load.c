@@ -66,15 +66,6 @@ static bool is_ignored(const char *name)
            (len >= tail && strcmp(name + len - tail, counter) == 0);
 }
 
-static const struct ld_tensor *find(const struct ld_tensor *tensors, int n,
-                                    const char *name)
-{
-    for (int i = 0; i < n; i++)
-        if (strcmp(tensors[i].name, name) == 0)
-            return &tensors[i];
-    return NULL;
-}
-
 static bool is_param(const struct ld_net *net, const char *name)
 {
     for (int i = 0; i < net->graph.n_params; i++)
@@ -109,7 +100,7 @@ static void compare(const struct ld_net *net, const struct ld_tensor *tensors,
 
     for (int i = 0; i < net->graph.n_params; i++) {
         const struct ld_tensor *want = &net->param[i].value;
-        const struct ld_tensor *got = find(tensors, n, want->name);
+        const struct ld_tensor *got = ld_tensor_find(tensors, n, want->name);
 
         if (!got)
             add(missing, "%s'%s'", comma(missing), want->name);
@@ -156,7 +147,8 @@ bool ld_net_load(struct ld_net *net, const struct ld_tensor *tensors, int n,
         return false;
     for (int i = 0; i < net->graph.n_params; i++) {
         const struct ld_tensor *value = &net->param[i].value;
-        const struct ld_tensor *tensor = find(tensors, n, value->name);
+        const struct ld_tensor *tensor =
+            ld_tensor_find(tensors, n, value->name);
 
         if (tensor && ld_tensor_same_shape(tensor, value))
             ops->upload(net->dev, value->data, tensor->data,
