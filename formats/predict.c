@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "formats/predict_pairs.h"
+#include "formats/predict_ways.h"
 
 enum {
     TAPS = LD_PREDICT_TAPS,
@@ -22,11 +22,6 @@ bool ld_predictor_make(struct ld_predictor *out, int n_columns,
     out->weight = ld_arena_new(arena, n * TAPS, sizeof(*out->weight), err);
     out->bias = ld_arena_new(arena, n, sizeof(*out->bias), err);
     return out->weight && out->bias;
-}
-
-static int first_tap(int column)
-{
-    return column > TAPS ? (column - TAPS + 1) & ~1 : 0;
 }
 
 /* ---- the fit ---- */
@@ -86,7 +81,8 @@ static double bounded(double x, double most)
 static void fit_column(struct ld_predictor *p, int c, const double *all,
                        int size, int first, double *a, double *b)
 {
-    int start = first_tap(c) - first, target = c - first, n = target - start;
+    int start = ld_predict_first_tap(c) - first, target = c - first,
+        n = target - start;
     double rest;
 
     /* 1 comes first: it is never redundant. */
@@ -118,7 +114,7 @@ bool ld_predictor_fit(struct ld_predictor *p, const int16_t *rows,
     if (n_rows < LEAST_FITTED)
         goto done;
     for (int c = 0; c < p->n_columns;) {
-        int first = first_tap(c);
+        int first = ld_predict_first_tap(c);
         int last =
             first + WINDOW < p->n_columns ? first + WINDOW : p->n_columns;
         int size = last - first + 1;
@@ -149,8 +145,8 @@ static int32_t low_half(int32_t pair)
     return (int16_t)pair;
 }
 
-void ld_pairs_add(uint32_t sum[LD_PREDICT_STRIP], const int32_t *pairs,
-                  const int32_t *weights, int n)
+static void add_plain(uint32_t sum[STRIP], const int32_t *pairs,
+                      const int32_t *weights, int n)
 {
     for (int t = 0; t < n; t++, pairs += STRIP)
         for (int r = 0; r < STRIP; r++)
@@ -158,12 +154,19 @@ void ld_pairs_add(uint32_t sum[LD_PREDICT_STRIP], const int32_t *pairs,
                       (uint32_t)((pairs[r] >> 16) * (weights[t] >> 16));
 }
 
-/* The guesses of a column for the rows of a strip, in units of 1/4096. */
-static inline void guess(const struct ld_predictor *p, size_t c,
-                         const int32_t *strip, ld_pairs_fn *add,
-                         uint32_t sum[STRIP])
+static void decode_plain(const struct ld_predictor *p, int32_t *strip,
+                         const uint8_t *low, size_t n_rows)
 {
-    int start = first_tap((int)c);
+    ld_strip_decode_by(add_plain, p, strip, low, n_rows);
+}
+
+const struct ld_predict_way ld_predict_plain = {add_plain, decode_plain};
+
+/* The guesses of a column for the rows of a strip, in units of 1/4096. */
+static void guess(const struct ld_predictor *p, size_t c, const int32_t *strip,
+                  ld_pairs_fn *add, uint32_t sum[STRIP])
+{
+    int start = ld_predict_first_tap((int)c);
     const int32_t *weights =
         (const int32_t *)(const void *)(p->weight) + c * (TAPS / 2);
 
@@ -187,7 +190,7 @@ static void load_strip(int32_t *strip, const int16_t *rows, size_t n_columns)
 void ld_predict_encode(const struct ld_predictor *p, uint8_t *missed,
                        const int16_t *rows, size_t n_rows, void *scratch)
 {
-    ld_pairs_fn *add = ld_pairs_best();
+    ld_pairs_fn *add = ld_predict_way(0)->add;
     size_t n_columns = (size_t)p->n_columns;
     uint8_t *high = missed + n_columns * n_rows;
     uint32_t sum[STRIP];
@@ -208,17 +211,14 @@ void ld_predict_encode(const struct ld_predictor *p, uint8_t *missed,
     }
 }
 
-const int32_t *ld_predict_decode(const struct ld_predictor *p,
-                                 const uint8_t *missed, size_t n_rows,
-                                 size_t first, void *scratch)
+void ld_strip_decode_by(ld_pairs_fn *add, const struct ld_predictor *p,
+                        int32_t *strip, const uint8_t *missed, size_t n_rows)
 {
-    ld_pairs_fn *add = ld_pairs_best();
     size_t n_columns = (size_t)p->n_columns;
-    int32_t *strip = scratch;
     uint32_t sum[STRIP];
 
     for (size_t c = 0; c < n_columns; c++) {
-        const uint8_t *restrict low = missed + c * n_rows + first;
+        const uint8_t *restrict low = missed + c * n_rows;
         const uint8_t *restrict high = low + n_columns * n_rows;
         uint32_t *restrict pair = (uint32_t *)strip + c / 2 * STRIP;
         uint32_t mask = c % 2 == 0 ? 0 : 0xffff, shift = c % 2 == 0 ? 0 : 16;
@@ -232,5 +232,12 @@ const int32_t *ld_predict_decode(const struct ld_predictor *p,
             pair[r] = (pair[r] & mask) | (value & 0xffff) << shift;
         }
     }
-    return strip;
+}
+
+const int32_t *ld_predict_decode(const struct ld_predictor *p,
+                                 const uint8_t *missed, size_t n_rows,
+                                 size_t first, void *scratch)
+{
+    ld_predict_way(0)->decode(p, scratch, missed + first, n_rows);
+    return scratch;
 }

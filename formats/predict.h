@@ -20,7 +20,7 @@
 
 enum {
     LD_PREDICT_TAPS = 64,
-    LD_PREDICT_STRIP = 16, /* rows that are worked on together */
+    LD_PREDICT_STRIP = 32, /* rows that are worked on together */
 };
 
 struct ld_predictor {

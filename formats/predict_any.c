@@ -1,6 +1,6 @@
-#include "formats/predict_pairs.h"
+#include "formats/predict_ways.h"
 
-ld_pairs_fn *ld_pairs_best(void)
+const struct ld_predict_way *ld_predict_way(int i)
 {
-    return ld_pairs_add;
+    return i == 0 ? &ld_predict_plain : NULL;
 }

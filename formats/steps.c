@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/codec.h"
+#include "formats/steps_ways.h"
 
 /* Rows that the step is chosen by: its error settles long before. */
 enum { MOST_MEASURED = 4096, ROUNDS = 3 };
@@ -106,8 +107,8 @@ static void put_four(float *rows, size_t row_items,
             rows[r * row_items + (size_t)i] = columns[i][first + r];
 }
 
-void ld_steps_restore_strip(const struct ld_steps *s, float *rows,
-                            const int32_t *strip, size_t first, size_t n_rows)
+void ld_restore_plain(const struct ld_steps *s, float *rows,
+                      const int32_t *strip, size_t first, size_t n_rows)
 {
     size_t row_items = (size_t)s->groups * (size_t)s->width;
     int n = s->width - s->relative; /* columns of a run */
@@ -131,6 +132,12 @@ void ld_steps_restore_strip(const struct ld_steps *s, float *rows,
                 run[r * row_items + (size_t)k] = columns[0][first + r];
         }
     }
+}
+
+void ld_steps_restore_strip(const struct ld_steps *s, float *rows,
+                            const int32_t *strip, size_t first, size_t n_rows)
+{
+    ld_restore_best(s)(s, rows, strip, first, n_rows);
 }
 
 /* ---- the step ---- */

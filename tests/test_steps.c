@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "formats/codec.h"
+#include "formats/steps_ways.h"
+#include "kernels/base/rng.h"
 #include "tests/made_shard.h"
 #include "tests/suite.h"
 
@@ -108,7 +110,7 @@ END_TEST
 /* Through strips, cut anywhere, as through rows. */
 static void check_strips(const struct ld_steps *s, const float *rows)
 {
-    enum { N_ROWS = 48 };
+    enum { N_ROWS = 96, STRIP = LD_PREDICT_STRIP };
     size_t row_items = (size_t)s->groups * (size_t)s->width;
     size_t n = (size_t)s->n_columns;
     int16_t *kept = ld_arena_new(&arena, N_ROWS * n, sizeof(*kept), &err);
@@ -117,20 +119,39 @@ static void check_strips(const struct ld_steps *s, const float *rows)
         ld_arena_new(&arena, ld_predict_scratch_bytes((int)n), 1, &err);
     float *expected =
         ld_arena_new(&arena, N_ROWS * row_items, sizeof(float), &err);
-    float *got = ld_arena_new(&arena, 16 * row_items, sizeof(float), &err);
+    float *got = ld_arena_new(&arena, STRIP * row_items, sizeof(float), &err);
 
     ld_steps_keep(s, kept, rows, N_ROWS);
     ld_steps_restore(s, expected, kept, N_ROWS);
     ld_predict_encode(&s->predictor, missed, kept, N_ROWS, scratch);
-    for (size_t first = 0; first < 16; first++)
-        for (size_t k = 1; k <= 16 - first; k++) {
-            const int32_t *strip =
-                ld_predict_decode(&s->predictor, missed, N_ROWS, 16, scratch);
+    for (size_t first = 0; first < STRIP; first++)
+        for (size_t k = 1; k <= STRIP - first; k++) {
+            const int32_t *strip = ld_predict_decode(&s->predictor, missed,
+                                                     N_ROWS, STRIP, scratch);
+            const float *rows_there = expected + (STRIP + first) * row_items;
+            size_t bytes = k * row_items * sizeof(float);
 
             ld_steps_restore_strip(s, got, strip, first, k);
-            ck_assert(memcmp(got, expected + (16 + first) * row_items,
-                             k * row_items * sizeof(float)) == 0);
+            ck_assert(memcmp(got, rows_there, bytes) == 0);
+            memset(got, 0x55, bytes);
+            ld_restore_plain(s, got, strip, first, k);
+            ck_assert(memcmp(got, rows_there, bytes) == 0);
         }
+}
+
+/* Sides of so many bins. */
+static void check_bins(int B)
+{
+    size_t n = 64 * 4 * (size_t)B;
+    struct ld_rng rng = ld_rng_seed(8, (uint64_t)B);
+    float *rows = ld_arena_new(&arena, 2 * n, sizeof(*rows), &err);
+    struct ld_steps s;
+
+    for (size_t i = 0; i < 2 * n; i++)
+        rows[i] = 3 * ld_rng_normal(&rng);
+    ck_assert(ld_steps_make(&s, 4, B, true, &arena, &err) &&
+              ld_steps_fit(&s, rows, 128, 10, 1e-2, &err));
+    check_strips(&s, rows);
 }
 
 START_TEST(strips_give_what_rows_give)
@@ -148,6 +169,9 @@ START_TEST(strips_give_what_rows_give)
                   ld_steps_fit(&s, r.box_logits, 600, 10, 1e-2, &err));
         check_strips(&s, r.box_logits);
     }
+    check_bins(9);
+    check_bins(33);
+    check_bins(34);
 }
 END_TEST
 
