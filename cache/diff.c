@@ -36,13 +36,14 @@ static double largest(const float *a, const float *b, int n, bool but_mean)
     return most;
 }
 
+/* `runs` distributions, each of `width` logits. */
 static void add_box(struct change *change, const float *a, const float *b,
-                    int bins)
+                    int runs, int width)
 {
-    for (int side = 0; side < 4; side++)
-        change->box = fmax(
-            change->box, largest(a + side * bins, b + side * bins, bins, true));
-    ld_codec_measure(&change->ld, a, b, 4, bins, LD_TEMPERATURE);
+    for (int run = 0; run < runs; run++)
+        change->box = fmax(change->box, largest(a + run * width,
+                                                b + run * width, width, true));
+    ld_codec_measure(&change->ld, a, b, (size_t)runs, width, LD_TEMPERATURE);
     change->n_rows++;
 }
 
@@ -59,16 +60,17 @@ static void add_view(struct diff *d, const struct ld_record *a,
 {
     const struct ld_shard_facts *facts = ld_cache_facts(d->a);
     struct ld_grid grid = ld_shard_grid(facts, &a->view);
-    int bins = facts->reg_max + 1, K = facts->n_logits;
+    int runs = ld_shard_runs(facts), width = 4 * (facts->reg_max + 1) / runs;
+    int K = facts->n_logits;
     size_t class_at = 0;
 
     for (int i = 0; i < a->n_rows; i++) {
         struct change *level = &d->levels[ld_grid_level(&grid, a->location[i])];
-        size_t at = (size_t)i * 4 * (size_t)bins;
+        size_t at = (size_t)i * (size_t)(runs * width);
 
-        add_box(level, a->box_logits + at, b->box_logits + at, bins);
-        add_box(&d->all, a->box_logits + at, b->box_logits + at, bins);
-        if (!facts->all_classes && !(a->kind[i] & LD_SHARD_MAIN))
+        add_box(level, a->box_logits + at, b->box_logits + at, runs, width);
+        add_box(&d->all, a->box_logits + at, b->box_logits + at, runs, width);
+        if (!ld_shard_all_classes(facts) && !(a->kind[i] & LD_SHARD_MAIN))
             continue;
         add_class(level, a->class_logits + class_at, b->class_logits + class_at,
                   K);
@@ -129,14 +131,13 @@ static bool comparable(const struct diff *d, struct ld_err *err)
     const struct ld_shard_facts *b = ld_cache_facts(d->b);
 
     return (a->reg_max == b->reg_max && a->n_logits == b->n_logits &&
-            a->n_anchors == b->n_anchors && a->all_classes == b->all_classes) ||
+            a->n_anchors == b->n_anchors && a->select == b->select) ||
            ld_fail(err, LD_ERR_MISMATCH,
                    "the caches hold other things: %d anchors a place, %d bins, "
-                   "%d class logits of %s rows, against %d, %d, %d of %s rows",
+                   "%d class logits, select %s, against %d, %d, %d, %s",
                    a->n_anchors, a->reg_max + 1, a->n_logits,
-                   a->all_classes ? "all" : "main", b->n_anchors,
-                   b->reg_max + 1, b->n_logits,
-                   b->all_classes ? "all" : "main");
+                   ld_select_name(a->select), b->n_anchors, b->reg_max + 1,
+                   b->n_logits, ld_select_name(b->select));
 }
 
 static bool compare(struct diff *d, struct ld_err *err)

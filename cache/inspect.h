@@ -14,7 +14,7 @@ struct ld_inspection {
     int n_shards;
     int64_t n_images, n_views, n_flipped, n_empty;
     struct ld_shard_sizes sizes;
-    int64_t rows[LD_MAX_LEVELS][4];   /* by level and kind (1, 2, 3) */
+    int64_t rows[LD_MAX_LEVELS][4];   /* by level and kind */
     int32_t median_rows, most_rows;   /* of a view */
     struct ld_view smallest, largest; /* by area, before padding */
     int32_t sides[5];      /* shorter side of a view: least, quartiles, most */
@@ -37,7 +37,7 @@ bool ld_inspect_add(struct ld_inspection *sum, const struct ld_shard *shard,
 bool ld_inspect_settle(struct ld_inspection *sum, struct ld_err *err);
 void ld_inspect_free(struct ld_inspection *sum);
 
-/* The names of kinds 0 to 3: "", "main", "VLR", "both". */
+/* The names of kinds 0 to 3: "-", "main", "VLR", "both". */
 const char *ld_inspect_kind(int kind);
 
 /* One side of a box as its distribution tells it. */

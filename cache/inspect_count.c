@@ -142,7 +142,7 @@ void ld_inspect_free(struct ld_inspection *sum)
 
 const char *ld_inspect_kind(int kind)
 {
-    static const char *const names[] = {"", "main", "VLR", "both"};
+    static const char *const names[] = {"-", "main", "VLR", "both"};
 
     return names[kind & 3];
 }

@@ -94,16 +94,19 @@ static void put_facts(struct ld_buf *out, const struct ld_shard_facts *facts)
     put_text(out, "vlr_mode", facts->vlr_mode);
     put_number(out, "vlr_gamma", (double)facts->vlr_gamma);
     put_bool(out, "vlr_exclude_main", facts->vlr_exclude_main);
-    put_bool(out, "all_classes", facts->all_classes);
+    put_text(out, "select", ld_select_name(facts->select));
     put_text(out, "imitation", facts->imitation);
     put_integer(out, "feature_channels", facts->feature_channels);
     put_text(out, "storage", ld_codec_name(facts->storage));
+    put_number(out, "asked_gradient_error", facts->asked_gradient_error);
     put_number(out, "ld_gradient_error_early", facts->ld_gradient_error_early);
     put_number(out, "ld_gradient_error_late", facts->ld_gradient_error_late);
     put_number(out, "kd_gradient_error_early", facts->kd_gradient_error_early);
     put_number(out, "kd_gradient_error_late", facts->kd_gradient_error_late);
     put_number(out, "largest_logit_error", facts->largest_logit_error);
     put_number(out, "feature_error", facts->feature_error);
+    put_number(out, "box_entropy", facts->box_entropy);
+    put_number(out, "class_entropy", facts->class_entropy);
     put_integer(out, "part", facts->part);
     put_integer(out, "n_parts", facts->n_parts);
     ld_buf_printf(out, "}");
@@ -131,6 +134,7 @@ static void put_levels(struct ld_buf *out, const struct ld_inspection *sum)
         put_integer(out, "stride", 8 << l);
         put_integer(out, "main_only", sum->rows[l][LD_SHARD_MAIN]);
         put_integer(out, "vlr_only", sum->rows[l][LD_SHARD_VLR]);
+        put_integer(out, "neither", sum->rows[l][0]);
         put_integer(out, "both", sum->rows[l][LD_SHARD_MAIN | LD_SHARD_VLR]);
         ld_buf_printf(out, "}");
     }
@@ -233,7 +237,7 @@ void ld_inspect_record_json(struct ld_buf *out, const struct ld_shard *shard,
     for (int i = 0; i < record->n_rows; i++) {
         ld_buf_printf(out, i ? ", {" : "{");
         put_row(out, facts, &grid, record, i);
-        if (facts->all_classes || (record->kind[i] & LD_SHARD_MAIN)) {
+        if (ld_shard_all_classes(facts) || (record->kind[i] & LD_SHARD_MAIN)) {
             put_floats(out, "class_logits", logits, facts->n_logits);
             logits += facts->n_logits;
         }

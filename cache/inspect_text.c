@@ -68,7 +68,7 @@ static void put_sizes(struct ld_buf *out, const struct ld_inspection *sum)
 static void put_rows(struct ld_buf *out, const char *name,
                      const int64_t rows[4], int64_t all)
 {
-    int64_t sum = rows[1] + rows[2] + rows[3];
+    int64_t sum = rows[0] + rows[1] + rows[2] + rows[3];
 
     ld_buf_printf(out,
                   "  %-16s %12" PRId64 " %12" PRId64 " %12" PRId64 " %12" PRId64
@@ -88,13 +88,15 @@ static void put_levels(struct ld_buf *out, const struct ld_inspection *sum)
     for (int l = 0; l < LD_MAX_LEVELS; l++) {
         snprintf(name, sizeof(name), "P%d, stride %d", l + 3, 8 << l);
         put_rows(out, name, sum->rows[l], sum->sizes.n_rows);
-        for (int kind = 1; kind < 4; kind++)
+        for (int kind = 0; kind < 4; kind++)
             all[kind] += sum->rows[l][kind];
     }
     put_rows(out, "all", all, sum->sizes.n_rows);
     ld_buf_printf(out, "  rows a view: median %d, most %d", sum->median_rows,
                   sum->most_rows);
     ld_buf_printf(out, "; %" PRId64 " views without any\n", sum->n_empty);
+    if (sum->facts->select == LD_SELECT_DENSE)
+        ld_buf_printf(out, "  rows of neither region: %" PRId64 "\n", all[0]);
     if (sum->n_views > 0)
         ld_buf_printf(out,
                       "  views: %dx%d (height x width) to %dx%d, padded to "
@@ -191,6 +193,17 @@ static void put_features(struct ld_buf *out, const struct ld_inspection *sum)
                       facts->n_parts > 1 ? ", first shard" : "");
 }
 
+static const char *select_text(const struct ld_shard_facts *facts)
+{
+    static const char *const texts[] = {
+        [LD_SELECT_LD] = "ld: boxes of both regions, classes of the main",
+        [LD_SELECT_VLR_ALL] = "vlr-all: boxes and classes of both regions",
+        [LD_SELECT_DENSE] = "dense: boxes and classes of every location",
+    };
+
+    return texts[facts->select];
+}
+
 static void put_facts(struct ld_buf *out, const struct ld_inspection *sum)
 {
     const struct ld_shard_facts *facts = sum->facts;
@@ -209,13 +222,11 @@ static void put_facts(struct ld_buf *out, const struct ld_inspection *sum)
                   (double)facts->std[1], (double)facts->std[2],
                   facts->bgr ? ", BGR" : "");
     put_scheme(out, facts);
-    ld_buf_printf(out,
-                  "  %-13s %s; VLR '%s', gamma %g, %s the main region; class "
-                  "rows: %s\n",
+    ld_buf_printf(out, "  %-13s %s; VLR '%s', gamma %g, %s the main region\n",
                   "regions", facts->assigner, facts->vlr_mode,
                   (double)facts->vlr_gamma,
-                  facts->vlr_exclude_main ? "without" : "may overlap",
-                  facts->all_classes ? "all" : "main");
+                  facts->vlr_exclude_main ? "without" : "may overlap");
+    ld_buf_printf(out, "  %-13s %s\n", "selected", select_text(facts));
     ld_buf_printf(out, "  %-13s 4 sides of %d bins\n", "box rows",
                   facts->reg_max + 1);
     put_errors(out, facts);
@@ -315,7 +326,7 @@ void ld_inspect_record_text(struct ld_buf *out, const struct ld_shard *shard,
                   "right", "bottom");
     for (int i = 0; i < record->n_rows; i++) {
         put_record_row(out, facts, &grid, record, i);
-        if (facts->all_classes || (record->kind[i] & LD_SHARD_MAIN)) {
+        if (ld_shard_all_classes(facts) || (record->kind[i] & LD_SHARD_MAIN)) {
             put_best(out, logits, facts);
             logits += facts->n_logits;
         }

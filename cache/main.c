@@ -25,7 +25,7 @@ static const char usage[] =
     "read:\n"
     "the box distributions of the main region and of the valuable "
     "localization\n"
-    "region, the classes of the main region (of both with loss.vlr_kd).\n"
+    "region, the classes of the main region; more with --select.\n"
     "Run again after a kill, it goes on after the last finished shard.\n"
     "\n"
     "verify runs the teacher again over N views of a cache, spread over all "
@@ -47,6 +47,10 @@ static const char usage[] =
     "  --grad-error E        what storing may cost the distillation "
     "gradients,\n"
     "                        relative (key cache.grad_error, 0.01), or exact\n"
+    "  --select WHAT         ld: what the losses read (key cache.select);\n"
+    "                        vlr-all: classes of both regions, as loss.vlr_kd\n"
+    "                        reads; dense: boxes and classes everywhere, for\n"
+    "                        students of any assign.*\n"
     "  --records N           that verify compares (16)\n"
     "  --tolerance X         of the LD and KD gradients' relative difference "
     "[0]\n"
@@ -64,6 +68,7 @@ enum {
     OPT_OUT,
     OPT_PART,
     OPT_GRAD_ERROR,
+    OPT_SELECT,
     OPT_RECORDS,
     OPT_NPZ,
     OPT_NATIVE,
@@ -81,6 +86,7 @@ static const struct option options[] = {
     {"out", required_argument, NULL, OPT_OUT},
     {"part", required_argument, NULL, OPT_PART},
     {"grad-error", required_argument, NULL, OPT_GRAD_ERROR},
+    {"select", required_argument, NULL, OPT_SELECT},
     {"records", required_argument, NULL, OPT_RECORDS},
     {"npz", no_argument, NULL, OPT_NPZ},
     {"native", no_argument, NULL, OPT_NATIVE},
@@ -157,6 +163,8 @@ static bool take_option(struct ld_cache_command *command, int option,
         return true;
     case OPT_GRAD_ERROR:
         return take_grad_error(settings, optarg, arena, err);
+    case OPT_SELECT:
+        return ld_settings_add(settings, "cache.select=", optarg, arena, err);
     case OPT_RECORDS:
         return parse_records(optarg, &command->records, err);
     case OPT_NPZ:

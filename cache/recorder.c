@@ -108,6 +108,24 @@ static bool view_planes(struct ld_recorder *r, const struct ld_view *view,
                           view->canvas_H, view->canvas_W, &r->scratch, err);
 }
 
+/* Every location of the grid as a row, of the kind it has. */
+static bool fill_up(struct ld_assignment *assignment, int n_places,
+                    struct ld_arena *arena, struct ld_err *err)
+{
+    struct ld_row *all =
+        ld_arena_new(arena, (size_t)n_places, sizeof(*all), err);
+
+    if (!all)
+        return false;
+    for (int at = 0; at < n_places; at++)
+        all[at] = (struct ld_row){.location = at, .object = -1};
+    for (int i = 0; i < assignment->n_rows; i++)
+        all[assignment->rows[i].location] = assignment->rows[i];
+    assignment->rows = all;
+    assignment->n_rows = n_places;
+    return true;
+}
+
 /* What boxes tell of a view: its rows and, if asked for, where features are
  * imitated; gi_teacher's region is up to the teacher. */
 static bool assign_view(struct ld_recorder *r, const struct ld_sample *sample,
@@ -133,7 +151,9 @@ static bool assign_view(struct ld_recorder *r, const struct ld_sample *sample,
            (config->loss.im == 0 ||
             config->loss.imitation == LD_IMITATE_GI_TEACHER ||
             ld_region_of(region, config->loss.imitation, &grid, boxes, n, out,
-                         &r->arena, err));
+                         &r->arena, err)) &&
+           (r->facts.select != LD_SELECT_DENSE ||
+            fill_up(out, grid.start[grid.n_levels], &r->arena, err));
 }
 
 static bool add_features(struct ld_recorder *r, struct ld_region *region,
@@ -184,7 +204,8 @@ bool ld_recorder_view(struct ld_recorder *r, const struct ld_sample *sample,
         !copy_rows(r, &assignment, record, err) ||
         !view_planes(r, &view, image, err) ||
         !ld_teacher_run(r->teacher, r->planes, view.canvas_H, view.canvas_W,
-                        &assignment, r->facts.all_classes, &rows, err))
+                        &assignment, ld_shard_all_classes(&r->facts), &rows,
+                        err))
         return false;
 
     record->n_rows = rows.n_rows;

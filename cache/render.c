@@ -62,10 +62,10 @@ int ld_render_class(const struct ld_shard_facts *facts,
     const float *logits = record->class_logits;
     int best = 0;
 
-    if (!facts->all_classes && !(record->kind[row] & LD_SHARD_MAIN))
+    if (!ld_shard_all_classes(facts) && !(record->kind[row] & LD_SHARD_MAIN))
         return -1;
     for (int i = 0; i < row; i++)
-        if (facts->all_classes || (record->kind[i] & LD_SHARD_MAIN))
+        if (ld_shard_all_classes(facts) || (record->kind[i] & LD_SHARD_MAIN))
             logits += record->n_logits;
     for (int k = 1; k < facts->n_classes; k++)
         if (logits[k] > logits[best])
@@ -204,7 +204,8 @@ static void draw_markers(struct drawing *d)
             int level = level_of(d, i);
             float x, y;
 
-            if ((record->kind[i] & LD_SHARD_MAIN) != filled)
+            if (record->kind[i] == 0 ||
+                (record->kind[i] & LD_SHARD_MAIN) != filled)
                 continue;
             ld_grid_centre(&d->grid, record->location[i], &x, &y);
             draw_marker(&d->page, LD_RENDER_LEFT + d->zoom * (double)x,
@@ -293,7 +294,8 @@ static void draw_legend(struct drawing *d, double y)
     char text[64];
 
     for (int i = 0; i < record->n_rows; i++)
-        rows[level_of(d, i)][record->kind[i] & LD_SHARD_MAIN]++;
+        if (record->kind[i] != 0)
+            rows[level_of(d, i)][record->kind[i] & LD_SHARD_MAIN]++;
     ld_page_set_font(&d->page, 12, false);
     for (int l = 0; l < LD_MAX_LEVELS; l++) {
         double x = LD_RENDER_LEFT + 7 + 182 * l;

@@ -216,7 +216,7 @@ static void draw_caption(struct panel *p, int index)
     float score = 0, iou;
     int class = ld_render_class(r->facts, record_of(p), p->row, &score);
     double x = p->x - CHART, y = p->y + CROP;
-    bool in_main = record_of(p)->kind[p->row] & LD_SHARD_MAIN;
+    int kind = record_of(p)->kind[p->row];
     char text[256];
 
     nearest_truth(p, &iou);
@@ -224,7 +224,9 @@ static void draw_caption(struct panel *p, int index)
     ld_page_set_colour(p->page, (struct ld_colour){0, 0, 0});
     snprintf(text, sizeof(text), "%c  P%d, location %d, %s", 'A' + index,
              p->level + 3, record_of(p)->location[p->row],
-             in_main ? "main" : "VLR");
+             kind & LD_SHARD_MAIN ? "main"
+             : kind               ? "VLR"
+                                  : "neither region");
     if (class >= 0)
         snprintf(text + strlen(text), sizeof(text) - strlen(text),
                  ", %.60s %.2f", r->facts->class_names[class], (double)score);

@@ -91,22 +91,27 @@ static void add_view(struct ld_report_count *count,
     struct ld_grid grid = ld_shard_grid(ld_shard_facts(shard), &record->view);
     const struct ld_report_view view = {shard, index, record->image_id, 0};
     double sum = 0;
-    int n_main = 0;
+    int n_main = 0, n_regions = 0;
 
     for (int i = 0; i < record->n_rows; i++) {
-        double bits = add_row(count, ld_shard_facts(shard), record, i,
-                              ld_grid_level(&grid, record->location[i]));
+        double bits;
+
+        if (record->kind[i] == 0)
+            continue;
+        n_regions++;
+        bits = add_row(count, ld_shard_facts(shard), record, i,
+                       ld_grid_level(&grid, record->location[i]));
 
         if (record->kind[i] & LD_SHARD_MAIN) {
             sum += bits;
             n_main++;
         }
     }
-    count->region[bin_of((double)record->n_rows / grid.start[grid.n_levels])]++;
-    if (record->n_rows == 0)
+    count->region[bin_of((double)n_regions / grid.start[grid.n_levels])]++;
+    if (n_regions == 0)
         offer(&count->empty, view, 0);
     else
-        offer(&count->largest, view, record->n_rows);
+        offer(&count->largest, view, n_regions);
     if (n_main > 0)
         offer(&count->uncertain, view, sum / (4 * n_main));
 }

@@ -71,6 +71,7 @@ struct ld_config {
     struct {
         int storage;      /* enum ld_storage: fp32, fp16, predicted */
         float grad_error; /* of predicted storage */
+        int select;       /* enum ld_select: ld, vlr-all, dense */
         int images_per_shard;
         bool skip_bad; /* leave out images that cannot be read, and say so */
     } cache;

@@ -6,6 +6,7 @@
 #include "formats/codec.h"
 #include "formats/config.h"
 #include "formats/dataset.h"
+#include "formats/shard.h"
 
 /* The position of a word is the value of its enum. */
 _Static_assert(LD_DATASET_COCO == 0 && LD_DATASET_VOC == 1, "data.format");
@@ -40,6 +41,9 @@ _Static_assert(LD_NMS_PLAIN == 0 && LD_NMS_VOTING == 1 &&
 _Static_assert(LD_STORAGE_FP32 == 0 && LD_STORAGE_FP16 == 1 &&
                    LD_STORAGE_PREDICTED == 2,
                "cache.storage");
+_Static_assert(LD_SELECT_LD == 0 && LD_SELECT_VLR_ALL == 1 &&
+                   LD_SELECT_DENSE == 2,
+               "cache.select");
 _Static_assert(sizeof(enum ld_vlr_mode) == sizeof(int) &&
                    sizeof(enum ld_ld_norm) == sizeof(int) &&
                    sizeof(enum ld_box_loss) == sizeof(int) &&
@@ -73,6 +77,7 @@ static const char *const imitations[] = {
     "finegrained", "fitnet", "decouple", "gibox", "main", "gi_teacher", NULL};
 static const char *const nmses[] = {"plain", "voting", NULL};
 static const char *const storages[] = {"fp32", "fp16", "predicted", NULL};
+static const char *const selects[] = {"ld", "vlr-all", "dense", NULL};
 static const char *const devices[] = {"auto", "cpu", "cuda", NULL};
 
 #define AT(field) offsetof(struct ld_config, field)
@@ -316,6 +321,10 @@ const struct ld_setting ld_settings_table[] = {
      0.5, NULL,
      "Error of the distillation gradients that predicted storage may cost, "
      "relative, late in training; what it costs is measured and kept."},
+    {"cache.select", LD_SETTING_ENUM, AT(cache.select), "ld", 0, 0, selects,
+     "Logits that a cache holds. ld: what the losses read, boxes in both "
+     "regions, classes in the main one; vlr-all: classes in both; dense: "
+     "both at every location, for any rules of regions."},
     {"cache.views", LD_SETTING_INT, AT(views.n_seeded), "0", 0,
      LD_MAX_SEEDED_VIEWS, NULL,
      "Views of each image in a cache of several scales, drawn by "

@@ -234,6 +234,16 @@ static const char *imitation_name(const struct ld_config *config)
     return ld_setting_find("loss.imitation")->words[config->loss.imitation];
 }
 
+enum ld_select ld_setup_reads(const struct ld_config *config)
+{
+    return config->loss.vlr_kd > 0 ? LD_SELECT_VLR_ALL : LD_SELECT_LD;
+}
+
+static enum ld_select wider(int a, enum ld_select b)
+{
+    return (enum ld_select)a > b ? (enum ld_select)a : b;
+}
+
 struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
                                      const struct ld_dataset *set,
                                      struct ld_setup_texts *texts)
@@ -258,7 +268,7 @@ struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
         .vlr_mode = config->assign.vlr_mode == LD_VLR_CODE ? "code" : "diou",
         .vlr_gamma = config->assign.vlr_gamma,
         .vlr_exclude_main = config->assign.vlr_exclude_main,
-        .all_classes = config->loss.vlr_kd > 0,
+        .select = wider(config->cache.select, ld_setup_reads(config)),
         .imitation = imitation_name(config),
         .feature_channels =
             config->loss.im > 0 ? config->model.fpn_channels : 0,

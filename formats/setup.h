@@ -69,14 +69,17 @@ bool ld_setup_teacher(const char *path, const struct ld_dataset *set,
  * LD_ERR_USAGE. */
 bool ld_setup_cacheable(const struct ld_config *config, struct ld_err *err);
 
+/* What a run's losses read of a cache. */
+enum ld_select ld_setup_reads(const struct ld_config *config);
+
 /* Texts of facts that no config holds as such. */
 struct ld_setup_texts {
     char assigner[48], short_edges[96];
 };
 
-/* What a cache for this run must say of itself. What is the teacher's (its
- * SHA-256, model, logits) and the measured fields are left empty. Strings are
- * borrowed from the arguments. */
+/* What a cache that is made by this config says of itself. What is the
+ * teacher's (its SHA-256, model, logits) and the measured fields are left
+ * empty. Strings are borrowed from the arguments. */
 struct ld_shard_facts ld_setup_facts(const struct ld_config *config,
                                      const struct ld_dataset *set,
                                      struct ld_setup_texts *texts);

@@ -3,10 +3,12 @@
  * One HDF5 file, for h5dump and h5py with the registered Zstandard filter:
  *
  *   /rows/location  int32 (R)        location on the view's own grid
- *   /rows/kind      uint8 (R)        1 main, 2 VLR, 3 both
+ *   /rows/kind      uint8 (R)        1 main, 2 VLR, 3 both; 0 neither, of a
+ *                   dense cache, which has every location of a view
  *   /rows/box       fp32|fp16 (R, 4, B)   box logits: left, top, right, bottom
- *   /rows/class     fp32|fp16 (M, K)      class logits of the main rows; then
- *                   the background's, if the teacher has one: (M, K + 1)
+ *   /rows/class     fp32|fp16 (M, K)      class logits of the main rows, or of
+ *                   all; then the background's, if the teacher has one:
+ *                   (M, K + 1)
  *                   predicted: uint16 (B - 1, 4, R) and (K, M), what was
  *                   foretold taken away (formats/steps.h, formats/predict.h),
  *                   by /steps/box_weight, .. and the attributes box_step,
@@ -40,10 +42,18 @@
 #include "kernels/base/mem.h"
 #include "kernels/box.h"
 
-enum { LD_SHARD_FORMAT = 2 };
+enum { LD_SHARD_FORMAT = 3 };
 
 /* Bits of a row's kind, as in assignment. */
 enum { LD_SHARD_MAIN = 1, LD_SHARD_VLR = 2 };
+
+/* What is kept of a view; each holds the ones before it. */
+enum ld_select {
+    LD_SELECT_LD,      /* box rows of both regions, class rows of the main */
+    LD_SELECT_VLR_ALL, /* class rows of both regions too: M = R */
+    LD_SELECT_DENSE,   /* box and class rows of every location */
+};
+const char *ld_select_name(enum ld_select select); /* "ld", "vlr-all", .. */
 
 /* Where a cache came from. The trainer compares all of it with its run. */
 struct ld_shard_facts {
@@ -68,7 +78,7 @@ struct ld_shard_facts {
     const char *vlr_mode; /* "code" or "diou"; of FCOS "inside" */
     float vlr_gamma;
     bool vlr_exclude_main;
-    bool all_classes;      /* class rows for VLR rows too: M = R */
+    enum ld_select select;
     const char *imitation; /* where features are held: "finegrained", ..;
                               "none" */
     int feature_channels;  /* C; 0: no features are held */
@@ -85,6 +95,12 @@ struct ld_shard_facts {
     double box_entropy, class_entropy;
     int part, n_parts; /* which shard of how many: 0 to n_parts - 1 */
 };
+
+/* Whether every row has a class row: M = R. */
+static inline bool ld_shard_all_classes(const struct ld_shard_facts *facts)
+{
+    return facts->select != LD_SELECT_LD;
+}
 
 /* The distributions that a box row is to LD: its 4 sides, each of B bins; of
  * RetinaNet one of 4 B. Within one only differences count. */
@@ -209,15 +225,16 @@ bool ld_cache_skipped(const struct ld_cache *cache, int64_t image_id);
 
 /* True if `facts` fit the run's `wanted`. A text that is NULL in `wanted` fits
  * any, imitation with any channels; program, storage, the errors, part and
- * n_parts are not compared, and a run that mirrors nothing takes the plain
- * views of a cache that holds both. LD_ERR_MISMATCH names `where`, the first
- * field that differs and both values. */
+ * n_parts are not compared. What holds more than the run reads fits: mirrored
+ * views too, a wider select, and a dense cache any rules of regions, as it has
+ * the rows of all. LD_ERR_MISMATCH names `where`, the first field that differs
+ * and both values. */
 bool ld_shard_facts_match(const struct ld_shard_facts *facts,
                           const struct ld_shard_facts *wanted,
                           const char *where, struct ld_err *err);
 
 /* True if `facts` are of a part of the job whose facts are `wanted`: as above,
- * and stored alike in as many parts. */
+ * and no more selected, and stored alike in as many parts. */
 bool ld_shard_same_job(const struct ld_shard_facts *facts,
                        const struct ld_shard_facts *wanted, const char *where,
                        struct ld_err *err);

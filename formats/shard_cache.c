@@ -108,6 +108,10 @@ bool ld_shard_same_job(const struct ld_shard_facts *facts,
 {
     if (!ld_shard_facts_match(facts, wanted, where, err))
         return false;
+    if (facts->select != wanted->select)
+        return ld_fail(
+            err, LD_ERR_MISMATCH, "%s: its select is %s, expected %s", where,
+            ld_select_name(facts->select), ld_select_name(wanted->select));
     if (facts->storage != wanted->storage)
         return ld_fail(
             err, LD_ERR_MISMATCH, "%s: its storage is %s, expected %s", where,

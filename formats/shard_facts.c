@@ -9,7 +9,7 @@
 #define FACT(name, letter, count) \
     letter, #name, offsetof(struct ld_shard_facts, name), count
 
-/* class_names and storage are apart. */
+/* class_names, storage and select are apart. */
 static const struct ld_field fact_fields[] = {
     {FACT(format, 'i', 1)},
     {FACT(program, 's', 1)},
@@ -33,7 +33,6 @@ static const struct ld_field fact_fields[] = {
     {FACT(vlr_mode, 's', 1)},
     {FACT(vlr_gamma, 'f', 1)},
     {FACT(vlr_exclude_main, 'B', 1)},
-    {FACT(all_classes, 'B', 1)},
     {FACT(imitation, 's', 1)},
     {FACT(feature_channels, 'i', 1)},
     {FACT(asked_gradient_error, 'd', 1)},
@@ -49,13 +48,21 @@ static const struct ld_field fact_fields[] = {
     {FACT(n_parts, 'i', 1)},
 };
 
+const char *ld_select_name(enum ld_select select)
+{
+    static const char *const names[] = {"ld", "vlr-all", "dense"};
+
+    return names[select];
+}
+
 enum { N_FACT_FIELDS = sizeof(fact_fields) / sizeof(fact_fields[0]) };
 
 bool ld_facts_put(hid_t file, const struct ld_shard_facts *facts)
 {
     bool ok = ld_h5_put_texts(file, "class_names", facts->class_names,
                               (size_t)facts->n_classes) &&
-              ld_h5_put_text(file, "storage", ld_codec_name(facts->storage));
+              ld_h5_put_text(file, "storage", ld_codec_name(facts->storage)) &&
+              ld_h5_put_text(file, "select", ld_select_name(facts->select));
 
     for (size_t f = 0; ok && f < N_FACT_FIELDS; f++) {
         const struct ld_field *field = &fact_fields[f];
@@ -85,6 +92,21 @@ static bool get_storage(hid_t file, enum ld_storage *out,
     return false;
 }
 
+static bool get_select(hid_t file, enum ld_select *out, struct ld_arena *arena,
+                       struct ld_err *err)
+{
+    const char *name;
+
+    if (!ld_h5_get_text(file, "select", &name, arena, err))
+        return false;
+    for (enum ld_select s = LD_SELECT_LD; s <= LD_SELECT_DENSE; s++)
+        if (strcmp(name, ld_select_name(s)) == 0) {
+            *out = s;
+            return true;
+        }
+    return false;
+}
+
 static bool get_fact(hid_t file, const struct ld_field *field, void *value,
                      struct ld_arena *arena, struct ld_err *err)
 {
@@ -106,6 +128,9 @@ bool ld_facts_get(hid_t file, struct ld_shard_facts *out, const char **missing,
         return false;
     *missing = "storage";
     if (!get_storage(file, &out->storage, arena, err))
+        return false;
+    *missing = "select";
+    if (!get_select(file, &out->select, arena, err))
         return false;
     for (size_t f = 0; f < N_FACT_FIELDS; f++) {
         *missing = fact_fields[f].name;
@@ -166,21 +191,43 @@ struct ld_grid ld_shard_grid(const struct ld_shard_facts *facts,
 
 /* ---- what a run compares ---- */
 
+static bool is_in(const char *name, const char *const *names)
+{
+    for (; *names; names++)
+        if (strcmp(name, *names) == 0)
+            return true;
+    return false;
+}
+
+/* A run that reads some rows of a dense cache finds there those of any regions.
+ * FCOS tells boxes from other centres. */
+static bool any_region(const struct ld_shard_facts *facts,
+                       const struct ld_shard_facts *wanted)
+{
+    return facts->select == LD_SELECT_DENSE &&
+           wanted->select != LD_SELECT_DENSE &&
+           (strcmp(facts->assigner, "FCOS") == 0) ==
+               (strcmp(wanted->assigner, "FCOS") == 0);
+}
+
 /* Not compared is what says how a cache was made, not what it holds; that it
  * has mirrored views or features that the run never asks for; and n_logits, the
  * teacher's, of which any student uses what it has. */
-static bool is_compared(const char *name, const struct ld_shard_facts *wanted)
+static bool is_compared(const char *name, const struct ld_shard_facts *facts,
+                        const struct ld_shard_facts *wanted)
 {
     static const char *const others[] = {"program", "part", "n_parts",
-                                         "n_logits"};
+                                         "n_logits", NULL};
+    static const char *const regions[] = {"assigner", "vlr_mode", "vlr_gamma",
+                                          "vlr_exclude_main", NULL};
 
     if (strcmp(name, "view_flip") == 0)
         return wanted->seeded_views > 0 || wanted->view_flip;
     if (strcmp(name, "feature_channels") == 0)
         return wanted->imitation != NULL;
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-        if (strcmp(name, others[i]) == 0)
-            return false;
+    if (is_in(name, others) ||
+        (is_in(name, regions) && any_region(facts, wanted)))
+        return false;
     return strstr(name, "_error") == NULL && strstr(name, "_entropy") == NULL;
 }
 
@@ -255,7 +302,7 @@ bool ld_shard_facts_match(const struct ld_shard_facts *facts,
         const unsigned char *a = (const unsigned char *)facts + field->offset;
         const unsigned char *b = (const unsigned char *)wanted + field->offset;
 
-        if (!is_compared(field->name, wanted))
+        if (!is_compared(field->name, facts, wanted))
             continue;
         if (field->letter == 's') {
             const char *has = *(char *const *)a, *want = *(char *const *)b;
@@ -266,5 +313,8 @@ bool ld_shard_facts_match(const struct ld_shard_facts *facts,
             return false;
         }
     }
+    if (facts->select < wanted->select)
+        return differ(err, where, "select", ld_select_name(facts->select),
+                      ld_select_name(wanted->select));
     return classes_match(facts, wanted, where, err);
 }

@@ -97,6 +97,7 @@ static bool rows_fit(const struct ld_record *record,
                      const struct ld_shard_facts *facts)
 {
     struct ld_grid grid = ld_shard_grid(facts, &record->view);
+    bool dense = facts->select == LD_SELECT_DENSE;
     int32_t before = -1;
     int n_main = 0;
 
@@ -104,12 +105,15 @@ static bool rows_fit(const struct ld_record *record,
         int32_t at = record->location[i];
 
         if (at <= before || at >= grid.start[grid.n_levels] ||
-            record->kind[i] < 1 || record->kind[i] > 3)
+            record->kind[i] < !dense || record->kind[i] > 3)
             return false;
         before = at;
         n_main += record->kind[i] & LD_SHARD_MAIN;
     }
-    return record->n_main == (facts->all_classes ? record->n_rows : n_main);
+    if (dense && record->n_rows != grid.start[grid.n_levels])
+        return false;
+    return record->n_main ==
+           (ld_shard_all_classes(facts) ? record->n_rows : n_main);
 }
 
 static bool check_rows(const struct reading *r, const struct ld_record *record)

@@ -90,17 +90,20 @@ static void assert_record(const struct ld_shard_writer *w,
                           const struct ld_record *record)
 {
     struct ld_grid grid = ld_shard_grid(&w->facts, &record->view);
+    bool dense = w->facts.select == LD_SELECT_DENSE;
     int n_main = 0;
 
+    assert(!dense || record->n_rows == grid.start[grid.n_levels]);
     for (int i = 0; i < record->n_rows; i++) {
         int32_t before = i > 0 ? record->location[i - 1] : -1;
 
         assert(record->location[i] > before);
         assert(record->location[i] < grid.start[grid.n_levels]);
-        assert(record->kind[i] >= 1 && record->kind[i] <= 3);
+        assert(record->kind[i] >= !dense && record->kind[i] <= 3);
         n_main += record->kind[i] & LD_SHARD_MAIN;
     }
-    assert(record->n_main == (w->facts.all_classes ? record->n_rows : n_main));
+    assert(record->n_main ==
+           (ld_shard_all_classes(&w->facts) ? record->n_rows : n_main));
     assert(record->n_features == 0 || w->facts.feature_channels > 0);
     for (int i = 0; i < record->n_features; i++) {
         int32_t before = i > 0 ? record->feature_location[i - 1] : -1;

@@ -112,19 +112,24 @@ struct ld_record made_record(const struct ld_shard_facts *facts, int64_t id,
     struct ld_rng rng = ld_rng_seed((uint64_t)id, flipped);
     struct ld_grid grid = ld_grid_of_canvas(H, W);
     size_t B = (size_t)facts->reg_max + 1, K = (size_t)facts->n_logits;
-    size_t n = (size_t)n_rows, m = 0;
+    bool dense = facts->select == LD_SELECT_DENSE;
+    int most = dense ? grid.start[grid.n_levels] : n_rows;
+    size_t n = (size_t)most, m = 0;
     int32_t *location = ld_arena_new(arena, n, sizeof(*location), &err);
     uint8_t *kind = ld_arena_new(arena, n, 1, &err);
     float *box = ld_arena_new(arena, n * 4 * B, sizeof(*box), &err);
     float *class = ld_arena_new(arena, n * K, sizeof(*class), &err);
     struct ld_record record;
 
-    n = (size_t)make_places(location, kind, grid.start[grid.n_levels], n_rows,
+    n = (size_t)make_places(location, kind, grid.start[grid.n_levels], most,
                             &rng);
+    for (size_t i = 0; dense && i < n; i++)
+        if (ld_rng_below(&rng, 2))
+            kind[i] = 0;
     for (size_t i = 0; i < 4 * n; i++)
         make_side(box + i * B, (int)B, &rng);
     for (size_t i = 0; i < n; i++)
-        if (facts->all_classes || (kind[i] & LD_SHARD_MAIN))
+        if (ld_shard_all_classes(facts) || (kind[i] & LD_SHARD_MAIN))
             make_classes(class + m++ * K, (int)K, &rng);
     record = (struct ld_record){
         .image_id = id,

@@ -8,7 +8,8 @@ struct ld_shard_facts made_facts(int n_classes, enum ld_storage storage);
 
 /* A record on a canvas of H x W with about `n_rows` rows (fewer if the canvas
  * is small), one in eight of the main region, and, if the facts have feature
- * channels, features at half as many places. The arena's. */
+ * channels, features at half as many places. A dense record has every location,
+ * half of them of neither region. The arena's. */
 struct ld_record made_record(const struct ld_shard_facts *facts, int64_t id,
                              bool flipped, int H, int W, int n_rows,
                              struct ld_arena *arena);

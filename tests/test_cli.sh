@@ -74,6 +74,36 @@ runs "a student is distilled by a resident teacher" "$distill" train tiny.yaml -
 sed 's/, "steps_per_s.*//' student/log.jsonl >a.txt
 sed 's/, "steps_per_s.*//' resident/log.jsonl >b.txt
 same "both see the same losses at every step" a.txt b.txt
+# What more a cache holds changes nothing; of a dense one regions may be others.
+for select in vlr-all dense; do
+    runs "it is cached with --select $select" "$cache" precompute tiny.yaml --teacher teacher/latest.h5 \
+        --out "$select" --select "$select"
+    runs "a student is distilled from that" "$distill" train tiny.yaml --cache "$select" --out "$select-run"
+    sed 's/, "steps_per_s.*//' "$select-run/log.jsonl" >b.txt
+    same "with the same losses at every step, $select" a.txt b.txt
+    runs "and it is verified" "$cache" verify "$select" tiny.yaml --teacher teacher/latest.h5
+done
+for way in "--cache dense" "--set teacher.source=resident --set teacher.checkpoint=teacher/latest.h5"; do
+    # shellcheck disable=SC2086
+    runs "other regions and VLR KD, ${way%% *}" "$distill" train tiny.yaml --out "other${way%% *}" $way \
+        --set assign.vlr_mode=diou --set assign.topk=5 --set loss.vlr_kd=1 --set train.epochs=1
+    sed 's/, "steps_per_s.*//' "other${way%% *}/log.jsonl" >"other${way%% *}.txt"
+done
+same "a dense cache gives what a resident teacher does" other--cache.txt other--set.txt
+grep -q '"loss_kd_vlr": 0\.0*[1-9]' other--cache.txt
+ok "of which VLR KD is one" $?
+refuses "a cache that holds less" "its select is ld, expected vlr-all" "$distill" train tiny.yaml \
+    --cache shards --out bad --set loss.vlr_kd=1
+refuses "other regions of one that has but its own" "expected ATSS topk 5" "$distill" train tiny.yaml \
+    --cache vlr-all --out bad --set assign.topk=5
+refuses "a folder of shards that hold another selection" "its select is ld, expected dense" "$cache" \
+    precompute tiny.yaml --teacher teacher/latest.h5 --out shards --select dense
+refuses "a selection that is none" "expected ld, vlr-all or dense" "$cache" \
+    precompute tiny.yaml --teacher teacher/latest.h5 --out bad --select all
+runs "a dense cache is looked into" "$inspect" --verify dense
+"$inspect" dense >out.txt
+grep -q "rows of neither region: [1-9]" out.txt
+ok "and its rows are counted" $?
 for head in atss fcos retina; do
     rules="--set model.head=$head --set loss.dfl=0 --set train.epochs=1"
     # shellcheck disable=SC2086

@@ -141,7 +141,18 @@ START_TEST(class_rows_of_all_rows_come_back_if_asked)
 {
     struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP32);
 
-    facts.all_classes = true;
+    facts.select = LD_SELECT_VLR_ALL;
+    assert_round_trip(&facts, 6, 60);
+}
+END_TEST
+
+START_TEST(rows_of_every_location_come_back_if_asked)
+{
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP32);
+
+    facts.select = LD_SELECT_DENSE;
+    assert_round_trip(&facts, 6, 60);
+    facts.storage = LD_STORAGE_FP16;
     assert_round_trip(&facts, 6, 60);
 }
 END_TEST
@@ -230,7 +241,7 @@ START_TEST(facts_and_skipped_images_come_back)
     ck_assert_msg(shard != NULL, "%s", err.text);
     read = ld_shard_facts(shard);
     ck_assert(ld_shard_facts_match(read, &facts, path, &err) == false);
-    ck_assert_ptr_nonnull(strstr(err.text, "format is 2, expected 0"));
+    ck_assert_ptr_nonnull(strstr(err.text, "format is 3, expected 0"));
     facts.format = LD_SHARD_FORMAT;
     err = (struct ld_err){0};
     ck_assert_msg(ld_shard_facts_match(read, &facts, path, &err), "%s",
@@ -461,6 +472,7 @@ Suite *suite(void)
     tcase_add_test(c, rows_with_a_background_logit_come_back);
     tcase_add_test(c, records_longer_than_a_chunk_come_back);
     tcase_add_test(c, class_rows_of_all_rows_come_back_if_asked);
+    tcase_add_test(c, rows_of_every_location_come_back_if_asked);
     tcase_add_test(c, views_without_rows_come_back);
     tcase_add_test(c, features_come_back_if_asked);
     tcase_add_test(c, the_writer_measures_what_storing_features_costs);

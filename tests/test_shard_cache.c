@@ -70,6 +70,60 @@ START_TEST(a_cache_of_another_run_is_refused_with_field_and_values)
 }
 END_TEST
 
+START_TEST(a_cache_that_holds_more_than_a_run_reads_is_taken)
+{
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP32);
+    struct ld_shard_facts wanted = facts;
+    struct ld_err err = {0};
+
+    wanted.select = LD_SELECT_VLR_ALL;
+    assert_refused(&facts, &wanted,
+                   "cache: its select is ld, expected vlr-all");
+    facts.select = LD_SELECT_DENSE;
+    ck_assert(ld_shard_facts_match(&facts, &wanted, "cache", &err));
+    wanted.select = LD_SELECT_LD;
+    wanted.assigner = "ATSS topk 5";
+    wanted.vlr_mode = "diou";
+    wanted.vlr_gamma = 0.5F;
+    wanted.vlr_exclude_main = true;
+    ck_assert(ld_shard_facts_match(&facts, &wanted, "cache", &err));
+    facts.select = LD_SELECT_VLR_ALL; /* has the rows of its regions only */
+    assert_refused(&facts, &wanted,
+                   "cache: its assigner is ATSS topk 9, expected ATSS topk 5");
+    facts.select = LD_SELECT_DENSE;
+    wanted.assigner = "FCOS"; /* whose locations are elsewhere */
+    assert_refused(&facts, &wanted,
+                   "cache: its assigner is ATSS topk 9, expected FCOS");
+}
+END_TEST
+
+static void assert_other_job(const struct ld_shard_facts *facts,
+                             const struct ld_shard_facts *wanted,
+                             const char *text)
+{
+    struct ld_err err = {0};
+
+    ck_assert(!ld_shard_same_job(facts, wanted, "cache", &err));
+    ck_assert_str_eq(err.text, text);
+}
+
+START_TEST(shards_of_one_job_hold_the_same)
+{
+    struct ld_shard_facts facts = made_facts(3, LD_STORAGE_FP32);
+    struct ld_shard_facts wanted = facts;
+    struct ld_err err = {0};
+
+    facts.select = LD_SELECT_DENSE;
+    assert_other_job(&facts, &wanted,
+                     "cache: its select is dense, expected ld");
+    wanted.select = LD_SELECT_DENSE;
+    ck_assert(ld_shard_same_job(&facts, &wanted, "cache", &err));
+    wanted.vlr_gamma = 0.5F; /* tells the kinds of the same rows */
+    assert_other_job(&facts, &wanted,
+                     "cache: its vlr_gamma is 0.25, expected 0.5");
+}
+END_TEST
+
 /* ---- folders ---- */
 
 /* A shard that holds the plain view of one image. */
@@ -198,6 +252,8 @@ Suite *suite(void)
 
     tcase_add_checked_fixture(c, scratch_open, scratch_close);
     tcase_add_test(c, a_cache_of_another_run_is_refused_with_field_and_values);
+    tcase_add_test(c, a_cache_that_holds_more_than_a_run_reads_is_taken);
+    tcase_add_test(c, shards_of_one_job_hold_the_same);
     tcase_add_test(c, a_cache_finds_its_views_over_all_shards);
     tcase_add_test(c,
                    a_folder_of_shards_that_do_not_belong_together_is_refused);

@@ -28,7 +28,7 @@ static struct ld_record rows_of(int n_classes, int n_rows)
 {
     struct ld_shard_facts facts = made_facts(n_classes, LD_STORAGE_FP32);
 
-    facts.all_classes = true;
+    facts.select = LD_SELECT_VLR_ALL;
     return made_record(&facts, 3, false, 800, 1088, n_rows, &arena);
 }
 

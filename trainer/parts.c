@@ -87,6 +87,7 @@ static bool open_cache(struct ld_parts *parts, struct ld_err *err)
     char sha256[65];
     struct ld_shard_facts wanted = ld_setup_facts(config, parts->train, &texts);
 
+    wanted.select = ld_setup_reads(config);
     if (config->loss.im == 0)
         wanted.imitation = NULL;
     if (!ld_setup_cacheable(config, err))
