@@ -22,6 +22,7 @@
 
 #include "kernels/base/error.h"
 #include "kernels/box.h"
+#include "kernels/device.h"
 #include "kernels/loss.h"
 
 struct ld_device {

@@ -1,0 +1,125 @@
+#include "kernels/cuda/backend.h"
+
+#include <stdio.h>
+
+#include "kernels/cuda/memory.h"
+
+extern "C" {
+#include "kernels/base/mem.h"
+}
+
+static size_t map_bytes(struct ld_device *dev, struct ld_shape shape)
+{
+    return ld_cuda_values(shape) *
+           (ld_cuda_is_bf16(ld_cuda_of(dev)) ? sizeof(bf16) : sizeof(float));
+}
+
+static void close_device(struct ld_device *dev)
+{
+    struct ld_cuda *cuda = ld_cuda_of(dev);
+
+    ld_cuda_memory_close(cuda);
+    if (cuda->stream)
+        (void)cudaStreamDestroy(cuda->stream);
+    ld_delete(cuda);
+}
+
+static const struct ld_ops cuda_ops = {
+    .name = "cuda",
+    .close = close_device,
+    .alloc = ld_cuda_alloc,
+    .release = ld_cuda_release,
+    .upload = ld_cuda_upload,
+    .download = ld_cuda_download,
+    .zero = ld_cuda_zero,
+    .copy = ld_cuda_copy,
+    .sync = ld_cuda_sync,
+    .map_bytes = map_bytes,
+};
+
+/* ---- opening ---- */
+
+/* Compute capability 8.0: bf16 and tf32 products. */
+enum { LEAST_MAJOR = 8 };
+
+static bool find_gpu(int index, struct cudaDeviceProp *gpu, struct ld_err *err)
+{
+    int count = 0, driver = 0, runtime = 0;
+    cudaError_t status = cudaGetDeviceCount(&count);
+
+    if (status == cudaErrorInsufficientDriver) {
+        (void)cudaDriverGetVersion(&driver);
+        (void)cudaRuntimeGetVersion(&runtime);
+        if (driver == 0)
+            return ld_fail(err, LD_ERR_DEVICE,
+                           "cuda: no NVIDIA driver on this machine");
+        return ld_fail(err, LD_ERR_DEVICE,
+                       "cuda: the driver serves CUDA %d.%d, this build needs "
+                       "%d.%d: update the driver",
+                       driver / 1000, driver % 1000 / 10, runtime / 1000,
+                       runtime % 1000 / 10);
+    }
+    if (status != cudaSuccess || count == 0)
+        return ld_fail(err, LD_ERR_DEVICE, "cuda: no GPU: %s",
+                       status == cudaSuccess ? "the driver sees none"
+                                             : cudaGetErrorString(status));
+    if (index < 0 || index >= count)
+        return ld_fail(err, LD_ERR_DEVICE,
+                       "cuda: GPU %d asked for, this process sees %d", index,
+                       count);
+    status = cudaGetDeviceProperties(gpu, index);
+    if (status == cudaSuccess)
+        status = cudaSetDevice(index);
+    if (status != cudaSuccess)
+        return ld_fail(err, LD_ERR_DEVICE, "cuda: GPU %d: %s", index,
+                       cudaGetErrorString(status));
+    return gpu->major >= LEAST_MAJOR ||
+           ld_fail(err, LD_ERR_DEVICE,
+                   "cuda: %s has compute capability %d.%d, expected 8.0 or "
+                   "later",
+                   gpu->name, gpu->major, gpu->minor);
+}
+
+static bool open_parts(struct ld_cuda *cuda, struct ld_err *err)
+{
+    cudaError_t status =
+        cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+
+    if (status != cudaSuccess)
+        return ld_fail(err, LD_ERR_DEVICE, "cuda: making a stream: %s",
+                       cudaGetErrorString(status));
+    return ld_cuda_memory_open(cuda, err);
+}
+
+static const char *precision_name(enum ld_precision precision)
+{
+    return precision == LD_PRECISION_BF16   ? "bf16"
+           : precision == LD_PRECISION_FP32 ? "fp32"
+                                            : "tf32";
+}
+
+struct ld_device *ld_cuda_open(const struct ld_device_options *options,
+                               char note[200], struct ld_err *err)
+{
+    struct cudaDeviceProp gpu = {};
+    struct ld_cuda *cuda;
+
+    if (!find_gpu(options->index, &gpu, err))
+        return NULL;
+    cuda = (struct ld_cuda *)ld_new(1, sizeof(*cuda), err);
+    if (!cuda)
+        return NULL;
+    cuda->device.ops = &cuda_ops;
+    cuda->precision = options->precision == LD_PRECISION_AUTO
+                          ? LD_PRECISION_TF32
+                          : options->precision;
+    cuda->n_processors = gpu.multiProcessorCount;
+    if (!open_parts(cuda, err)) {
+        close_device(&cuda->device);
+        return NULL;
+    }
+    if (note)
+        snprintf(note, 200, "device: cuda, %.120s, %s", gpu.name,
+                 precision_name(cuda->precision));
+    return &cuda->device;
+}
