@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cache/inspect.h"
+#include "cache/projection.h"
 
 void ld_inspect_start(struct ld_inspection *sum, const char *path)
 {
@@ -48,23 +49,6 @@ static void add_rows(struct ld_inspection *sum, const struct ld_record *record)
     }
 }
 
-static void add_sizes(struct ld_inspection *sum, const struct ld_shard *shard)
-{
-    struct ld_shard_sizes one;
-
-    ld_shard_sizes(shard, &one);
-    sum->sizes.file += one.file;
-    sum->sizes.location += one.location;
-    sum->sizes.kind += one.kind;
-    sum->sizes.box += one.box;
-    sum->sizes.class_rows += one.class_rows;
-    sum->sizes.features += one.features;
-    sum->sizes.index += one.index;
-    sum->sizes.n_rows += one.n_rows;
-    sum->sizes.n_main += one.n_main;
-    sum->sizes.n_features += one.n_features;
-}
-
 static void add_skipped(struct ld_inspection *sum, const struct ld_shard *shard)
 {
     for (int i = 0; i < ld_shard_n_skipped(shard); i++) {
@@ -85,7 +69,7 @@ bool ld_inspect_add(struct ld_inspection *sum, const struct ld_shard *shard,
     if (!sum->facts)
         sum->facts = ld_shard_facts(shard);
     sum->n_shards++;
-    add_sizes(sum, shard);
+    ld_projection_add(&sum->sizes, shard);
     add_skipped(sum, shard);
     ok = ld_shard_read_all_places(shard, &records, &arena, err);
     for (int i = 0; ok && i < ld_shard_count(shard); i++) {

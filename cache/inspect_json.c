@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cache/inspect.h"
+#include "cache/projection.h"
 #include "formats/json.h"
 
 /* "name": , after a comma but for the first of an object. */
@@ -178,6 +179,10 @@ void ld_inspect_json(struct ld_buf *out, const struct ld_inspection *sum)
         ld_buf_printf(out, "%s%d", q ? ", " : "[", sum->sides[q]);
     ld_buf_printf(out, "]");
     put_sizes(out, &sum->sizes);
+    if (sum->n_views > 0)
+        put_integer(out, "train2017_bytes",
+                    (int64_t)ld_projection_bytes(sum->facts, &sum->sizes,
+                                                 sum->n_views));
     put_levels(out, sum);
     put_facts(out, sum->facts);
     put_skipped(out, sum);

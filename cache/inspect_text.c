@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cache/inspect.h"
+#include "cache/projection.h"
 #include "kernels/base/progress.h"
 
 enum { BEST = 3, SHOWN_SKIPPED = 20, LINE = 72 };
@@ -47,7 +48,7 @@ static void put_sizes(struct ld_buf *out, const struct ld_inspection *sum)
 {
     const struct ld_shard_sizes *sizes = &sum->sizes;
     const char *storage = ld_codec_name(sum->facts->storage);
-    char box[32], class_rows[32], features[32];
+    char box[32], class_rows[32], features[32], text[100];
 
     snprintf(box, sizeof(box), "box, %s", storage);
     snprintf(class_rows, sizeof(class_rows), "class, %s", storage);
@@ -63,6 +64,10 @@ static void put_sizes(struct ld_buf *out, const struct ld_inspection *sum)
         put_size(out, sum, features, sizes->features, sizes->n_features);
     put_size(out, sum, "index, HDF5", sizes->index, sizes->n_rows);
     put_size(out, sum, "all", sizes->file, sizes->n_rows);
+    if (sum->n_views > 0) {
+        ld_projection_text(text, sum->facts, sizes, sum->n_views);
+        ld_buf_printf(out, "  %s at these bytes a view\n", text);
+    }
 }
 
 static void put_rows(struct ld_buf *out, const char *name,

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cache/cache_command.h"
+#include "cache/projection.h"
 #include "cache/ranks.h"
 #include "cache/recorder.h"
 #include "formats/file.h"
@@ -19,7 +20,8 @@ struct run {
     struct ld_share share; /* of the shards */
     struct ld_arena arena; /* the run's */
     struct ld_progress progress;
-    int64_t n_done, n_skipped, bytes;
+    int64_t n_done, n_skipped, n_stored; /* views */
+    struct ld_shard_sizes sizes;         /* of the share's shards */
 };
 
 /* ---- opening ---- */
@@ -161,7 +163,6 @@ static bool count_finished(struct run *run, const char *path, int part,
                            int64_t *n_views, struct ld_err *err)
 {
     struct ld_shard_facts wanted = run->recorder.facts;
-    struct ld_shard_sizes sizes;
     struct ld_shard *shard;
     bool ok;
 
@@ -175,8 +176,8 @@ static bool count_finished(struct run *run, const char *path, int part,
     ok = ld_shard_same_job(ld_shard_facts(shard), &wanted, path, err);
     *n_views = ld_shard_count(shard) +
                (int64_t)run->views_per_image * ld_shard_n_skipped(shard);
-    ld_shard_sizes(shard, &sizes);
-    run->bytes += sizes.file;
+    ld_projection_add(&run->sizes, shard);
+    run->n_stored += ld_shard_count(shard);
     ld_shard_close(shard);
     return ok;
 }
@@ -283,13 +284,39 @@ static int count_missing(const struct run *run)
     return n;
 }
 
+static void say_part(const struct run *run, const char *name, int64_t bytes)
+{
+    char text[16];
+
+    ld_bytes_text(text, (double)bytes / (double)run->n_stored);
+    fprintf(stderr, "%s %s", name, text);
+}
+
+static void say_sizes(const struct run *run)
+{
+    const struct ld_shard_sizes *sizes = &run->sizes;
+    char text[100];
+
+    say_part(run, "ld-cache: a view:", sizes->file);
+    say_part(run, " (box", sizes->box);
+    say_part(run, ", class", sizes->class_rows);
+    if (sizes->features > 0)
+        say_part(run, ", features", sizes->features);
+    say_part(run, ", places", sizes->location + sizes->kind);
+    say_part(run, ", index", sizes->index);
+    ld_projection_text(text, &run->recorder.facts, sizes, run->n_stored);
+    fprintf(stderr, "); so %s\n", text);
+}
+
 static void say_done(struct run *run)
 {
     int missing = count_missing(run);
     char size[16];
 
     ld_progress_end(&run->progress, run->n_done, "");
-    ld_bytes_text(size, (double)run->bytes);
+    if (run->n_stored > 0)
+        say_sizes(run);
+    ld_bytes_text(size, (double)run->sizes.file);
     if (run->share.count == 1)
         fprintf(stderr, "ld-cache: %s: %d shards, %s", run->out, run->n_parts,
                 size);

@@ -68,6 +68,13 @@ TEXT
 runs "a data set is made" "$shapes" shapes --images 16 --val 6 --size 64x64
 runs "a teacher is trained" "$distill" train tiny.yaml --out teacher
 runs "it is cached" "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out shards
+bytes=$(cat shards/*.h5 | wc -c)
+projected=$(awk -v bytes="$bytes" 'BEGIN { printf "COCO train2017 (117,266 images, 2 views each): %.1f GB", bytes / 32 * 2 * 117266 / 1e9 }')
+tail -n 2 out.txt | head -n 1 | grep -qF "$projected" && tail -n 1 out.txt | grep -q "shards: 4 shards, "
+ok "and what all of COCO would take is told" $?
+"$inspect" shards >out.txt
+grep -qF "$projected" out.txt
+ok "by ld-inspect too" $?
 runs "a student is distilled from the cache" "$distill" train tiny.yaml --cache shards --out student
 runs "a student is distilled by a resident teacher" "$distill" train tiny.yaml --out resident \
     --set teacher.source=resident --set teacher.checkpoint=teacher/latest.h5
