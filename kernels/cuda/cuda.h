@@ -101,7 +101,7 @@ ld_cuda_values(struct ld_shape s)
 /* kernel<<<grid, block>>>(args...) on the device's stream; nothing if the grid
  * is empty. */
 template <typename... P, typename... A>
-static void launch(struct ld_cuda *cuda, void (*kernel)(P...), dim3 grid,
+inline void launch(struct ld_cuda *cuda, void (*kernel)(P...), dim3 grid,
                    int block, A... args)
 {
     cudaLaunchConfig_t config = {};
@@ -118,7 +118,7 @@ static void launch(struct ld_cuda *cuda, void (*kernel)(P...), dim3 grid,
 /* One thread for each of `count` items: a kernel asks ld_cuda_item() for its
  * own. */
 template <typename... P, typename... A>
-static void launch_flat(struct ld_cuda *cuda, void (*kernel)(P...),
+inline void launch_flat(struct ld_cuda *cuda, void (*kernel)(P...),
                         size_t count, A... args)
 {
     size_t blocks = (count + LD_CUDA_BLOCK - 1) / LD_CUDA_BLOCK;
@@ -126,7 +126,7 @@ static void launch_flat(struct ld_cuda *cuda, void (*kernel)(P...),
     launch(cuda, kernel, dim3((unsigned)blocks), LD_CUDA_BLOCK, args...);
 }
 
-static __device__ __forceinline__ size_t ld_cuda_item()
+__device__ __forceinline__ size_t ld_cuda_item()
 {
     return (size_t)blockIdx.x * blockDim.x + threadIdx.x;
 }
@@ -137,7 +137,7 @@ static __device__ __forceinline__ size_t ld_cuda_item()
  *         using T = decltype(zero);
  *         launch_flat(cuda, some_kernel<T>, n, (T *)y, (const T *)x, n);
  *     }); */
-template <typename F> static void with_numbers(struct ld_cuda *cuda, F work)
+template <typename F> inline void with_numbers(struct ld_cuda *cuda, F work)
 {
     if (ld_cuda_is_bf16(cuda))
         work(bf16());
@@ -148,7 +148,7 @@ template <typename F> static void with_numbers(struct ld_cuda *cuda, F work)
 /* ---- sums ---- */
 
 /* The sum over a warp, in every lane. */
-template <typename T> static __device__ __forceinline__ T warp_sum(T x)
+template <typename T> __device__ __forceinline__ T warp_sum(T x)
 {
     for (int lane = LD_CUDA_WARP / 2; lane > 0; lane /= 2)
         x += __shfl_xor_sync(0xffffffff, x, lane);
@@ -158,7 +158,7 @@ template <typename T> static __device__ __forceinline__ T warp_sum(T x)
 /* The sum over a block of a multiple of 32 threads, at most 1024, in every
  * thread, in a fixed order. All threads call it; `room` is shared memory of
  * LD_CUDA_WARP numbers that nothing else uses. */
-template <typename T> static __device__ T block_sum(T x, T *room)
+template <typename T> __device__ T block_sum(T x, T *room)
 {
     int warp = (int)threadIdx.x / LD_CUDA_WARP;
     int n_warps = (int)blockDim.x / LD_CUDA_WARP;
