@@ -1,4 +1,4 @@
-#include "kernels/cuda/backend.h"
+#include "kernels/cuda/backend_cuda.h"
 
 #include <stdio.h>
 

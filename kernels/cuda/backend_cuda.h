@@ -1,4 +1,4 @@
-/* backend.h - the door of the plug-in. */
+/* backend_cuda.h - the door of the plug-in. */
 #pragma once
 
 #include "kernels/cuda/cuda.h"
