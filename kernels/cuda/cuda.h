@@ -21,6 +21,7 @@ enum {
     LD_CUDA_BLOCK = 256, /* threads of a flat launch */
     LD_CUDA_WARP = 32,
     LD_CUDA_MAX_GRID = 1 << 30,
+    LD_CUDA_WORKSPACE = 8 << 20,
 };
 
 struct ld_cuda_math;    /* matrix products and convolutions: math.h */
@@ -34,7 +35,9 @@ struct ld_cuda {
     struct ld_cuda_math *math;
     struct ld_cuda_staging *staging;
     struct ld_cuda_alarm *alarm; /* on the device */
-    struct ld_err fault;         /* the first of the host's calls that failed */
+    void *workspace;     /* LD_CUDA_WORKSPACE bytes on the device: of one
+                            call of the table, while its kernels run */
+    struct ld_err fault; /* the first of the host's calls that failed */
     int n_processors;
 };
 

@@ -54,7 +54,10 @@ bool ld_cuda_memory_open(struct ld_cuda *cuda, struct ld_err *err)
                        cudaGetErrorString(status));
     cuda->alarm = (struct ld_cuda_alarm *)ld_cuda_alloc(
         &cuda->device, sizeof(*cuda->alarm), err);
-    return cuda->alarm != NULL;
+    if (!cuda->alarm)
+        return false;
+    cuda->workspace = ld_cuda_alloc(&cuda->device, LD_CUDA_WORKSPACE, err);
+    return cuda->workspace != NULL;
 }
 
 void ld_cuda_memory_close(struct ld_cuda *cuda)
@@ -62,6 +65,7 @@ void ld_cuda_memory_close(struct ld_cuda *cuda)
     struct ld_cuda_staging *s = cuda->staging;
 
     (void)cudaFree(cuda->alarm);
+    (void)cudaFree(cuda->workspace);
     if (!s)
         return;
     for (int i = 0; i < N_PIECES; i++)
