@@ -24,6 +24,7 @@
 #include "kernels/box.h"
 #include "kernels/device.h"
 #include "kernels/loss.h"
+#include "kernels/reduce.h"
 
 struct ld_device {
     const struct ld_ops *ops; /* a backend's own struct begins with this */
@@ -359,4 +360,15 @@ struct ld_ops {
     /* A velocity that is not finite is a fault, LD_ERR_NUMBER. */
     void (*sgd)(struct ld_device *dev, float *param, float *momentum,
                 const float *grad, size_t count, struct ld_sgd s);
+
+    /* ---- several ranks: kernels/reduce.h ---- */
+    /* NULL, both, where the device's memory is the host's, whose own ways to
+     * send it then do. One rank makes an id, which its host sends to all; with
+     * it each waits for the others and gets its reducer, to be freed before the
+     * device is closed. NULL or false with LD_ERR_DEVICE. */
+    bool (*reducer_id)(struct ld_device *dev, char id[LD_REDUCER_ID],
+                       struct ld_err *err);
+    struct ld_reducer *(*reducer_new)(struct ld_device *dev,
+                                      const char id[LD_REDUCER_ID], int rank,
+                                      int n_ranks, struct ld_err *err);
 };

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "kernels/cuda/memory.h"
+#include "kernels/cuda/reduce_nccl.h"
 
 extern "C" {
 #include "kernels/base/mem.h"
@@ -35,6 +36,8 @@ static const struct ld_ops cuda_ops = {
     .copy = ld_cuda_copy,
     .sync = ld_cuda_sync,
     .map_bytes = map_bytes,
+    .reducer_id = ld_cuda_reducer_id,
+    .reducer_new = ld_cuda_reducer_new,
 };
 
 /* ---- opening ---- */

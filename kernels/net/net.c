@@ -43,6 +43,7 @@ void ld_net_free(struct ld_net *net)
     net->dev->ops->release(net->dev, net->maps);
     net->dev->ops->release(net->dev, net->filters);
     net->dev->ops->release(net->dev, net->params);
+    ld_delete(net->complete);
     ld_delete(net->packed);
     ld_delete(net->param);
     ld_delete(net);

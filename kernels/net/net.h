@@ -15,6 +15,7 @@
 #pragma once
 
 #include "kernels/ops.h"
+#include "kernels/reduce.h"
 #include "kernels/rules.h"
 #include "kernels/tensor.h"
 
@@ -99,5 +100,21 @@ const float *ld_net_map(const struct ld_net *net, const char *name,
 void ld_net_forward(struct ld_net *net);
 void ld_net_zero_grad(struct ld_net *net);
 void ld_net_backward(struct ld_net *net);
+
+/* The gradients of all trained parameters (count), one after the other in the
+ * order of the parameters, with gaps between that stay 0. */
+float *ld_net_gradients(const struct ld_net *net, size_t *count);
+
+/* From now on ld_net_backward calls `fn` after each layer: this pass adds no
+ * more to the gradients from number `from` on, which falls to 0. */
+typedef void ld_gradients_fn(void *context, size_t from);
+bool ld_net_watch(struct ld_net *net, ld_gradients_fn *fn, void *context,
+                  struct ld_err *err);
+
+/* Makes parameters, statistics and momentum those of rank 0. */
+void ld_net_share(struct ld_net *net, struct ld_reducer *reducer);
+/* The same of running statistics alone, which each rank gathers on its own. */
+void ld_net_share_statistics(struct ld_net *net, struct ld_reducer *reducer);
+
 /* Moves every trained parameter: the biases of convolutions by `bias`. */
 void ld_net_sgd(struct ld_net *net, struct ld_sgd s, struct ld_sgd bias);

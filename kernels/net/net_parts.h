@@ -36,6 +36,11 @@ struct ld_net {
     char *maps; /* device memory of the plan in use */
     size_t maps_bytes;
 
+    /* NULL, or called after the backward of layer i with complete[i]. */
+    ld_gradients_fn *watch;
+    void *watch_context;
+    size_t *complete; /* (graph.n_layers) */
+
     /* For tests. Named maps stay readable until the caller's step is over: */
     bool keep;
     /* ... and this, unless NULL, is called when a step is over. */

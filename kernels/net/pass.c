@@ -330,6 +330,8 @@ void ld_net_backward_from(struct ld_net *net, int n_layers)
         if (graph->map[graph->layer[i].out].has_grad)
             passes[graph->layer[i].kind]->backward(net, i);
         end_step(net, ld_plan_backward_step(graph, i));
+        if (net->watch)
+            net->watch(net->watch_context, net->complete[i]);
     }
 }
 
