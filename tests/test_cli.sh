@@ -294,7 +294,7 @@ if [ "$python" ]; then
     runs "the README's lines of Python read a shard" "$python" reader.py
 else
     skipped=$((skipped + 1))
-    echo "SKIP the README's reader: python3 has no h5py and zstandard"
+    echo "SKIP the README's reader: python3 has no h5py and zstandard (scripts/setup --python)"
 fi
 refuses "an error of gradients that is none" "cache.grad_error" "$cache" precompute tiny.yaml \
     --teacher teacher/latest.h5 --out none --grad-error often

@@ -393,7 +393,7 @@ START_TEST(h5py_sees_native_types)
     ck_assert(made_shard(path, &facts, 4, 60, &err));
     if (system("python3 -c 'import h5py' 2>/dev/null || "
                "/usr/bin/python3 -c 'import h5py' 2>/dev/null") != 0)
-        SKIP_TEST("python3-h5py is not installed");
+        SKIP_TEST("python3 has no h5py (scripts/setup --python)");
     shard = ld_shard_open(path, &err);
     ld_shard_sizes(shard, &sizes);
     ld_shard_close(shard);
