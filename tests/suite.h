@@ -2,7 +2,8 @@
  *
  * tests/main.c prints a TAP line for each test and, last, "N passed, N failed,
  * N skipped" for scripts/test to add up. A test that
- * cannot run here says SKIP_TEST("why"), which is printed: never silent. */
+ * cannot run here says SKIP_TEST("why"), which is printed, once in a row: never
+ * silent. The exit status is 77 where all were skipped. */
 #pragma once
 
 #include <check.h>

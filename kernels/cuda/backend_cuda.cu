@@ -2,17 +2,12 @@
 
 #include <stdio.h>
 
+#include "kernels/cuda/map.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/reduce_nccl.h"
 
 extern "C" {
 #include "kernels/base/mem.h"
-}
-
-static size_t map_bytes(struct ld_device *dev, struct ld_shape shape)
-{
-    return ld_cuda_values(shape) *
-           (ld_cuda_is_bf16(ld_cuda_of(dev)) ? sizeof(bf16) : sizeof(float));
 }
 
 static void close_device(struct ld_device *dev)
@@ -35,7 +30,12 @@ static const struct ld_ops cuda_ops = {
     .zero = ld_cuda_zero,
     .copy = ld_cuda_copy,
     .sync = ld_cuda_sync,
-    .map_bytes = map_bytes,
+    .map_bytes = ld_cuda_map_bytes,
+    .map_pack = ld_cuda_map_pack,
+    .map_unpack = ld_cuda_map_unpack,
+    .relu_backward = ld_cuda_relu_backward,
+    .add = ld_cuda_add,
+    .add_relu = ld_cuda_add_relu,
     .reducer_id = ld_cuda_reducer_id,
     .reducer_new = ld_cuda_reducer_new,
 };

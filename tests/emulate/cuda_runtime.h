@@ -188,16 +188,17 @@ cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total);
 
-cudaError_t emulate_malloc(void **memory, size_t bytes);
+/* Full of NaNs if it is the device's. */
+cudaError_t emulate_malloc(void **memory, size_t bytes, bool of_device);
 template <typename T>
 static inline cudaError_t cudaMalloc(T **memory, size_t bytes)
 {
-    return emulate_malloc((void **)memory, bytes);
+    return emulate_malloc((void **)memory, bytes, true);
 }
 template <typename T>
 static inline cudaError_t cudaMallocHost(T **memory, size_t bytes)
 {
-    return emulate_malloc((void **)memory, bytes);
+    return emulate_malloc((void **)memory, bytes, false);
 }
 cudaError_t cudaFree(void *memory);
 cudaError_t cudaFreeHost(void *memory);

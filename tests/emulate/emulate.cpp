@@ -292,13 +292,14 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
     return cudaSuccess;
 }
 
-cudaError_t emulate_malloc(void **memory, size_t bytes)
+cudaError_t emulate_malloc(void **memory, size_t bytes, bool of_device)
 {
     *memory = NULL;
     if (bytes > (size_t)1 << 34 ||
         posix_memalign(memory, 256, bytes ? bytes : 1) != 0)
         return cudaErrorMemoryAllocation;
-    memset(*memory, 0xff, bytes);
+    if (of_device)
+        memset(*memory, 0xff, bytes);
     return cudaSuccess;
 }
 

@@ -1,0 +1,52 @@
+#include "tests/devices.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/backend.h"
+
+typedef struct ld_device *open_fn(const struct ld_device_options *options,
+                                  char note[200], struct ld_err *err);
+
+static struct ld_device *open_plugin(const char *file,
+                                     const struct ld_device_options *options,
+                                     struct ld_err *err)
+{
+    const char *build = getenv("LD_BUILD");
+    char path[PATH_MAX];
+    open_fn *open_device = NULL;
+    void *plugin;
+
+    snprintf(path, sizeof(path), "%s/kernels/cuda/%s", build ? build : ".",
+             file);
+    plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (plugin)
+        *(void **)&open_device = dlsym(plugin, "ld_cuda_open");
+    if (open_device)
+        return open_device(options, NULL, err);
+    ld_fail(err, LD_ERR_DEVICE, "%s: %s", path, dlerror());
+    return NULL;
+}
+
+struct ld_device *device_open(const char *name, int n_threads,
+                              enum ld_precision precision, struct ld_err *err)
+{
+    struct ld_device_options options = {
+        .name = name, .n_threads = n_threads, .precision = precision};
+
+    if (strcmp(name, "emulated") == 0)
+        return open_plugin("ld_cuda_emulated.so", &options, err);
+    if (strcmp(name, "cuda") == 0)
+        return open_plugin("ld_cuda.so", &options, err);
+    return ld_device_open(name, n_threads, NULL, err);
+}
+
+const char *device_asked_for(const char *otherwise)
+{
+    const char *asked = getenv("LD_TEST_DEVICE");
+
+    return asked ? asked : otherwise;
+}
