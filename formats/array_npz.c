@@ -59,16 +59,14 @@ static bool put_array(struct ld_zip_part *entry, const struct ld_array *array,
                       struct ld_arena *arena, struct ld_err *err)
 {
     size_t len = ld_array_bytes(array), name_len = strlen(array->name);
-    unsigned char *bytes = ld_arena_new(arena, HEADER + len, 1, err);
+    unsigned char *header = ld_arena_new(arena, HEADER, 1, err);
     char *name = ld_arena_new(arena, name_len + 5, 1, err);
 
-    if (!bytes || !name)
+    if (!header || !name)
         return false;
     snprintf(name, name_len + 5, "%s.npy", array->name);
-    put_header(bytes, array);
-    if (len > 0)
-        memcpy(bytes + HEADER, array->values, len);
-    *entry = (struct ld_zip_part){name, bytes, HEADER + len};
+    put_header(header, array);
+    *entry = (struct ld_zip_part){name, array->values, len, header, HEADER};
     return true;
 }
 

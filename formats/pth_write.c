@@ -241,8 +241,8 @@ static bool add_all(struct pth *p, const struct ld_checkpoint *in,
         return false;
     put_op(out, SET_ITEMS);
     put_op(out, STOP);
-    p->entries[0] =
-        (struct ld_zip_part){"archive/data.pkl", out->data, out->len};
+    p->entries[0] = (struct ld_zip_part){
+        .name = "archive/data.pkl", .bytes = out->data, .len = out->len};
     return add_entry(p, "version", "3\n", 2) && ld_buf_ok(out, p->err);
 }
 

@@ -93,29 +93,39 @@ static void put_central(struct ld_buf *directory, struct about about,
     ld_buf_put(directory, name, about.name_bytes);
 }
 
+/* Nothing at NULL would begin anew. */
+static uint32_t crc_of(const struct ld_zip_part *e)
+{
+    uLong crc = crc32_z(0, e->head, e->head_len);
+
+    return (uint32_t)(e->len > 0 ? crc32_z(crc, e->bytes, e->len) : crc);
+}
+
 static bool add_entry(struct zip *z, const struct ld_zip_part *e,
                       struct ld_err *err)
 {
-    size_t name_bytes = strlen(e->name);
+    size_t name_bytes = strlen(e->name), bytes = e->head_len + e->len;
     uint16_t extra = extra_bytes(z->at, name_bytes);
     struct local_header local = {
         .magic = 0x04034b50,
         .about = {.version = VERSION,
                   .date = DATE,
-                  .crc32 = (uint32_t)crc32_z(0, e->bytes, e->len),
-                  .stored_bytes = (uint32_t)e->len,
-                  .bytes = (uint32_t)e->len,
+                  .crc32 = crc_of(e),
+                  .stored_bytes = (uint32_t)bytes,
+                  .bytes = (uint32_t)bytes,
                   .name_bytes = (uint16_t)name_bytes,
                   .extra_bytes = extra},
     };
-    size_t len = sizeof(local) + name_bytes + extra;
+    size_t at = sizeof(local) + name_bytes, len = at + extra + e->head_len;
     unsigned char *head = ld_arena_new(&z->arena, len, 1, err);
 
     if (!head)
         return false;
     memcpy(head, &local, sizeof(local));
     memcpy(head + sizeof(local), e->name, name_bytes);
-    put_extra(head + sizeof(local) + name_bytes, extra);
+    put_extra(head + at, extra);
+    if (e->head_len > 0)
+        memcpy(head + at + extra, e->head, e->head_len);
     put_central(&z->directory, local.about, e->name, z->at);
     add(z, head, len);
     add(z, e->bytes, e->len);
@@ -142,7 +152,8 @@ static bool fits(const struct ld_zip_part *entries, size_t n_entries)
 
     for (size_t i = 0; i < n_entries; i++)
         most += sizeof(struct local_header) + sizeof(struct central_header) +
-                2 * strlen(entries[i].name) + 4 + ALIGNMENT + entries[i].len;
+                2 * strlen(entries[i].name) + 4 + ALIGNMENT +
+                entries[i].head_len + entries[i].len;
     return n_entries <= MAX_ENTRIES && most <= UINT32_MAX;
 }
 

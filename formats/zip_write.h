@@ -15,6 +15,8 @@ struct ld_zip_part {
     const char *name; /* ASCII */
     const void *bytes;
     size_t len;
+    const void *head; /* bytes that come before those; NULL is fine */
+    size_t head_len;
 };
 
 /* Writes `path`, whole or not at all. LD_ERR_USAGE for more than 65535 entries

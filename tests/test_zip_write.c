@@ -10,9 +10,9 @@
 #include "tests/zip_check.h"
 
 static const struct ld_zip_part three[] = {
-    {"a/data.pkl", "some bytes", 10},
-    {"a/empty", NULL, 0},
-    {"a/a longer name than the others have", "\0\1\2\xff", 4},
+    {"a/data.pkl", "some bytes", 10, NULL, 0},
+    {"a/empty", NULL, 0, NULL, 0},
+    {"a/a longer name than the others have", "\0\1\2\xff", 4, NULL, 0},
 };
 
 START_TEST(entries_are_stored_aligned_and_whole)
@@ -54,12 +54,12 @@ END_TEST
 START_TEST(what_32_bits_cannot_count_is_refused)
 {
     static struct ld_zip_part many[65536];
-    const struct ld_zip_part halves[] = {{"a", NULL, (size_t)1 << 31},
-                                         {"b", NULL, (size_t)1 << 31}};
+    const struct ld_zip_part halves[] = {{"a", NULL, (size_t)1 << 31, NULL, 0},
+                                         {"b", NULL, 0, NULL, (size_t)1 << 31}};
     struct ld_err bytes = {0}, entries = {0};
 
     for (int i = 0; i < 65536; i++)
-        many[i] = (struct ld_zip_part){"x", NULL, 0};
+        many[i] = (struct ld_zip_part){.name = "x"};
     ck_assert(!ld_zip_write("a.zip", halves, 2, &bytes));
     ck_assert(!ld_zip_write("a.zip", many, 65536, &entries));
     ck_assert_int_eq(bytes.code, LD_ERR_USAGE);
