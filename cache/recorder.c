@@ -13,6 +13,7 @@ static bool open_teacher(struct ld_recorder *r, const char *path,
     struct ld_arena loading = {0};
     struct ld_checkpoint checkpoint;
     struct ld_model model;
+    struct ld_device_options options;
     char note[200];
     bool ok = false;
 
@@ -21,7 +22,8 @@ static bool open_teacher(struct ld_recorder *r, const char *path,
         !ld_file_sha256(path, r->teacher_sha256, err))
         goto done;
 
-    r->dev = ld_device_open(r->config->device, r->config->threads, note, err);
+    options = ld_setup_device(r->config);
+    r->dev = ld_device_open(&options, note, err);
     if (!r->dev)
         goto done;
     ld_setup_model_text(&model, r->model_text);

@@ -77,6 +77,7 @@ struct ld_config {
     } cache;
     const char *device;
     int threads;
+    int precision; /* enum ld_precision */
 };
 
 /* Defaults. Strings are the arena's. */

@@ -79,6 +79,7 @@ static const char *const nmses[] = {"plain", "voting", NULL};
 static const char *const storages[] = {"fp32", "fp16", "predicted", NULL};
 static const char *const selects[] = {"ld", "vlr-all", "dense", NULL};
 static const char *const devices[] = {"auto", "cpu", "cuda", NULL};
+static const char *const precisions[] = {"auto", "fp32", "tf32", "bf16", NULL};
 
 #define AT(field) offsetof(struct ld_config, field)
 
@@ -346,6 +347,10 @@ const struct ld_setting ld_settings_table[] = {
      "What computes; auto takes CUDA where it works, else the CPU."},
     {"threads", LD_SETTING_INT, AT(threads), "0", 0, 1024, NULL,
      "CPU threads of the network; 0: one for each core."},
+    {"precision", LD_SETTING_ENUM, AT(precision), "auto", 0, 0, precisions,
+     "Numbers of the network. auto is fp32 on the CPU, which has no other, and "
+     "tf32 with CUDA: fp32 whose products keep 10 bits of fraction. bf16 keeps "
+     "maps in 16 bits too; parameters and losses are always fp32."},
 };
 const int ld_n_settings =
     sizeof(ld_settings_table) / sizeof(ld_settings_table[0]);

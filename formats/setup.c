@@ -40,6 +40,15 @@ bool ld_setup_config(struct ld_config *config, const char *path,
            ld_settings_apply(settings, config, arena, err);
 }
 
+struct ld_device_options ld_setup_device(const struct ld_config *config)
+{
+    return (struct ld_device_options){
+        .name = config->device,
+        .n_threads = config->threads,
+        .precision = (enum ld_precision)config->precision,
+    };
+}
+
 void ld_setup_print_keys(FILE *to)
 {
     struct ld_buf text = {.max = 1 << 20};

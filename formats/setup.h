@@ -7,6 +7,7 @@
 #include "formats/config.h"
 #include "formats/dataset.h"
 #include "formats/shard.h"
+#include "kernels/device.h"
 
 /* key=value settings of a command line, in order. */
 struct ld_settings {
@@ -27,6 +28,9 @@ bool ld_settings_apply(const struct ld_settings *settings,
 bool ld_setup_config(struct ld_config *config, const char *path,
                      const struct ld_settings *settings, struct ld_arena *arena,
                      struct ld_err *err);
+
+/* The device that a config names. */
+struct ld_device_options ld_setup_device(const struct ld_config *config);
 
 /* Prints every key of a config, for --help-config. */
 void ld_setup_print_keys(FILE *to);

@@ -9,7 +9,9 @@
 
 #include "kernels/cpu/backend_cpu.h"
 
-typedef struct ld_device *open_fn(struct ld_err *err);
+/* Of the plug-in; as ld_device_open. */
+typedef struct ld_device *open_fn(const struct ld_device_options *, char *note,
+                                  struct ld_err *err);
 
 /* "<folder of this program>/ld_cuda.so" */
 static void *plugin_beside_program(void)
@@ -24,13 +26,13 @@ static void *plugin_beside_program(void)
     return access(path, R_OK) == 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
 }
 
-static struct ld_device *open_cuda(struct ld_err *err)
+/* The plug-in stays for the life of the program. */
+static struct ld_device *open_in(void *plugin,
+                                 const struct ld_device_options *options,
+                                 char *note, struct ld_err *err)
 {
-    void *plugin = plugin_beside_program();
     open_fn *open_device;
 
-    if (!plugin)
-        plugin = dlopen("ld_cuda.so", RTLD_NOW | RTLD_LOCAL);
     if (!plugin) {
         ld_fail(err, LD_ERR_DEVICE, "cuda: the plug-in does not load: %s",
                 dlerror());
@@ -41,37 +43,64 @@ static struct ld_device *open_cuda(struct ld_err *err)
         ld_fail(err, LD_ERR_DEVICE, "cuda: ld_cuda.so is of another version");
         return NULL;
     }
-    return open_device(err); /* the plug-in stays for the life of the program */
+    return open_device(options, note, err);
 }
 
-static struct ld_device *open_cpu(int n_threads, const char *why, char *note,
+struct ld_device *ld_device_open_plugin(const char *path,
+                                        const struct ld_device_options *options,
+                                        char note[200], struct ld_err *err)
+{
+    return open_in(dlopen(path, RTLD_NOW | RTLD_LOCAL), options, note, err);
+}
+
+static struct ld_device *open_cuda(const struct ld_device_options *options,
+                                   char *note, struct ld_err *err)
+{
+    void *plugin = plugin_beside_program();
+
+    if (!plugin)
+        plugin = dlopen("ld_cuda.so", RTLD_NOW | RTLD_LOCAL);
+    return open_in(plugin, options, note, err);
+}
+
+static struct ld_device *open_cpu(const struct ld_device_options *options,
+                                  const char *why, char *note,
                                   struct ld_err *err)
 {
-    struct ld_device *dev = ld_cpu_open(n_threads, err);
+    struct ld_device *dev;
 
+    if (options->precision == LD_PRECISION_TF32 ||
+        options->precision == LD_PRECISION_BF16) {
+        ld_fail(err, LD_ERR_USAGE,
+                "precision %s: the CPU has fp32 alone: expected auto or "
+                "fp32%s%s",
+                options->precision == LD_PRECISION_TF32 ? "tf32" : "bf16",
+                *why ? "; " : "", why);
+        return NULL;
+    }
+    dev = ld_cpu_open(options->n_threads, err);
     if (dev && note)
         snprintf(note, 200, "device: cpu%s%.160s", *why ? "; " : "", why);
     return dev;
 }
 
-struct ld_device *ld_device_open(const char *name, int n_threads,
+struct ld_device *ld_device_open(const struct ld_device_options *options,
                                  char note[200], struct ld_err *err)
 {
+    const char *name = options->name;
     struct ld_err no_cuda = {0};
     struct ld_device *dev = NULL;
 
     if (strcmp(name, "cpu") == 0)
-        return open_cpu(n_threads, "", note, err);
+        return open_cpu(options, "", note, err);
     if (strcmp(name, "cuda") != 0 && strcmp(name, "auto") != 0) {
-        ld_fail(err, LD_ERR_USAGE,
-                "device '%s': expected auto, cpu or cuda", name);
+        ld_fail(err, LD_ERR_USAGE, "device '%s': expected auto, cpu or cuda",
+                name);
         return NULL;
     }
-    dev = open_cuda(&no_cuda);
-    if (dev && note)
-        snprintf(note, 200, "device: cuda");
+    dev = open_cuda(options, note, &no_cuda);
     if (!dev && strcmp(name, "auto") == 0)
-        return open_cpu(n_threads, no_cuda.text, note, err);
+        return open_cpu(options, no_cuda.text, note, err);
     if (!dev)
         ld_fail(err, no_cuda.code, "%s", no_cuda.text);
     return dev;

@@ -8,8 +8,10 @@ bool ld_loss_fault(struct ld_err *err, enum ld_term term, int64_t step)
                    (long long)step, ld_term_name(term));
 }
 
-bool ld_velocity_fault(struct ld_err *err)
+bool ld_velocity_fault(struct ld_err *err, int64_t step)
 {
     return ld_fail(err, LD_ERR_NUMBER,
-                   "optimizer: a gradient or parameter is not finite");
+                   "step %lld: a gradient or parameter is not finite: lower "
+                   "train.lr, or lengthen train.warmup_steps",
+                   (long long)step);
 }

@@ -10,5 +10,5 @@
  * Return false. */
 bool ld_loss_fault(struct ld_err *err, enum ld_term term, int64_t step);
 
-/* LD_ERR_NUMBER: a velocity of the optimizer is not finite. */
-bool ld_velocity_fault(struct ld_err *err);
+/* LD_ERR_NUMBER: a velocity of the optimizer is not finite in that step. */
+bool ld_velocity_fault(struct ld_err *err, int64_t step);

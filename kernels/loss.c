@@ -1,5 +1,7 @@
 #include "kernels/loss.h"
 
+#include <math.h>
+
 bool ld_head_has_centerness(enum ld_head head)
 {
     return head == LD_HEAD_ATSS || head == LD_HEAD_FCOS;
@@ -38,4 +40,14 @@ double ld_loss_total(const struct ld_loss_terms *terms)
     for (int term = 0; term < LD_N_TERMS; term++)
         sum += ld_loss_term(terms, (enum ld_term)term);
     return sum;
+}
+
+enum ld_term ld_loss_broken(const struct ld_loss_terms *terms)
+{
+    int term = 0;
+
+    while (term < LD_N_TERMS &&
+           isfinite(ld_loss_term(terms, (enum ld_term)term)))
+        term++;
+    return (enum ld_term)term;
 }

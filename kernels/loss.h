@@ -24,6 +24,15 @@ enum ld_validity {
     LD_IGNORED, /* by the class loss: between object and background */
 };
 
+/* What losses are divided by, of all images of all ranks, over the number of
+ * ranks. */
+enum {
+    LD_SUM_POSITIVES, /* sum over images of max(positives, 1), of FCOS of the
+                         positives; counts as 1 at least */
+    LD_SUM_WEIGHT,    /* of loss_weights; 1e-6 is added to it */
+    LD_N_SUMS,
+};
+
 /* One batch on the device. A row is one location of one image that a loss
  * reads: a positive (main region), a location of the VLR, or both. Rows stand
  * by rising `index`. */
@@ -51,11 +60,8 @@ struct ld_loss_batch {
                            are read, of the VLR too if rules.vlr_kd > 0
                          */
     int teacher_K;      /* KD is over the first teacher_K <= K class logits */
-    /* Of all images of all ranks, divided by the number of ranks: */
-    double n_positive; /* sum over images of max(positives, 1), of FCOS of
-                          the positives; at least 1 */
-    double weight_sum; /* of loss_weights' sums, plus 1e-6; set between the
-                          two calls */
+    double *sums;       /* (LD_N_SUMS) the caller writes the positives,
+                           loss_weights the weight; loss_run reads both */
 };
 
 enum ld_term {
@@ -83,3 +89,6 @@ bool ld_head_has_centerness(enum ld_head head);
 const char *ld_term_name(enum ld_term term); /* "loss_cls", "loss_ld", .. */
 double ld_loss_total(const struct ld_loss_terms *terms);
 double ld_loss_term(const struct ld_loss_terms *terms, enum ld_term term);
+
+/* The first term that is not finite; LD_N_TERMS: there is none. */
+enum ld_term ld_loss_broken(const struct ld_loss_terms *terms);

@@ -2,8 +2,9 @@
  *
  * Every pointer inside a math call is memory of that device. A math call cannot
  * fail: its shapes were checked when the network was made, and a device fault
- * is kept by the device and reported by sync(). Each call says whether it
- * overwrites or adds.
+ * is kept by the device and reported by sync(). Nor does it wait: what it
+ * computes is there for the next call of the table, and for the host after a
+ * download() and sync(). Each call says whether it overwrites or adds.
  *
  * Layout. A feature map (a "map": N, C, H, W) lies in memory as the device
  * likes; map_bytes() says how much. Its padding channels, if the layout has
@@ -22,6 +23,7 @@
 
 #include "kernels/base/error.h"
 #include "kernels/box.h"
+#include "kernels/canvas.h"
 #include "kernels/device.h"
 #include "kernels/loss.h"
 #include "kernels/reduce.h"
@@ -148,7 +150,8 @@ struct ld_quality {
 
 struct ld_sgd {
     float rate, momentum,
-        decay; /* v = momentum v + (g + decay p); p -= rate v */
+        decay;    /* v = momentum v + (g + decay p); p -= rate v */
+    int64_t step; /* from 1: which one a fault names */
 };
 
 struct ld_ops {
@@ -159,17 +162,22 @@ struct ld_ops {
     void *(*alloc)(struct ld_device *dev, size_t bytes,
                    struct ld_err *err); /* zeroed, aligned to 64 */
     void (*release)(struct ld_device *dev, void *memory); /* NULL is fine */
+    /* from_host may be overwritten once it returns. */
     void (*upload)(struct ld_device *dev, void *to, const void *from_host,
                    size_t bytes);
+    /* The bytes are there after sync(). */
     void (*download)(struct ld_device *dev, void *to_host, const void *from,
                      size_t bytes);
     void (*zero)(struct ld_device *dev, void *memory, size_t bytes);
     void (*copy)(struct ld_device *dev, void *to, const void *from,
                  size_t bytes);
-    /* Waits for all work. False with the device's first fault. */
+    /* Waits for all work. False with the device's first fault since the last
+     * sync, which it forgets. */
     bool (*sync)(struct ld_device *dev, struct ld_err *err);
 
     size_t (*map_bytes)(struct ld_device *dev, struct ld_shape shape);
+    /* Numbers of a map, padding included. */
+    size_t (*map_values)(struct ld_device *dev, struct ld_shape shape);
     /* Between a map and plain (N, C, H, W); for tests and feature rows. */
     void (*map_pack)(struct ld_device *dev, float *map, const float *plain,
                      struct ld_shape shape);
@@ -259,7 +267,7 @@ struct ld_ops {
                      struct ld_shape shape);
 
     /* 3x3, stride 2, pad 1, padding counts as minus infinity. `from` (one byte
-     * an output value, in the order of the output map, map_bytes / 4 bytes)
+     * an output value, in the order of the output map: map_values bytes)
      * remembers the winner; NULL if there is no backward. */
     void (*maxpool_forward)(struct ld_device *dev, float *y, uint8_t *from,
                             const float *x, struct ld_shape in);
@@ -335,29 +343,39 @@ struct ld_ops {
     void (*map_gather)(struct ld_device *dev, float *out, const float *map,
                        struct ld_shape shape, const int32_t *place, int n);
 
+    /* ---- the door in: kernels/canvas.h ---- */
+    /* planes (3, canvas_H, canvas_W) of the network's input = the picture
+     * rgb (from_H, from_W, 3), drawn as `d` says: every number is written. */
+    void (*draw)(struct ld_device *dev, float *planes, const uint8_t *rgb,
+                 const struct ld_draw *d);
+
     /* ---- losses: kernels/loss.h ---- */
     /* weight[i] = max_c sigmoid(class_logits) of each positive row, times its
-     * sigmoid(quality). Returns their sum (waits for the device). */
-    double (*loss_weights)(struct ld_device *dev, float *weight,
-                           const struct ld_loss_batch *batch);
+     * sigmoid(quality). Their sum overwrites batch->sums[LD_SUM_WEIGHT]. */
+    void (*loss_weights)(struct ld_device *dev, float *weight,
+                         const struct ld_loss_batch *batch);
     /* Values and gradients of every term in one pass over the rows;
-     * overwrites d_class_logits, d_box_logits and d_quality (NULL as
-     * batch->quality is). The terms reach the host with this call (it waits for
-     * the device). */
+     * overwrites `out`, d_class_logits, d_box_logits and d_quality (NULL as
+     * batch->quality is). */
     void (*loss_run)(struct ld_device *dev, struct ld_loss_terms *out,
                      float *d_class_logits, float *d_box_logits,
                      float *d_quality, const float *weight,
                      const struct ld_loss_batch *batch,
                      const struct ld_loss_rules *rules);
 
-    /* Feature imitation: returns the sum over places of
-     * weight |student - teacher|^2 (waits for the device) and overwrites dmap
-     * with its gradient, 0 at all other places. Source: spec losses 7. */
-    double (*feature_loss)(struct ld_device *dev, float *dmap, const float *map,
-                           const struct ld_feature_rows *rows);
+    /* Feature imitation: *sum = the sum over places of
+     * weight |student - teacher|^2; overwrites dmap with its gradient, 0 at all
+     * other places. Source: spec losses 7. */
+    void (*feature_loss)(struct ld_device *dev, double *sum, float *dmap,
+                         const float *map, const struct ld_feature_rows *rows);
+    /* A term that is not finite is a fault, kernels/fault.h's. */
+    void (*loss_check)(struct ld_device *dev, const struct ld_loss_terms *terms,
+                       int64_t step);
 
     /* ---- optimizer ---- */
-    /* A velocity that is not finite is a fault, LD_ERR_NUMBER. */
+    /* A velocity that is not finite is a fault, kernels/fault.h's. Moves
+     * nothing while the device holds a fault: the parameters stay those before
+     * the step that went wrong. */
     void (*sgd)(struct ld_device *dev, float *param, float *momentum,
                 const float *grad, size_t count, struct ld_sgd s);
 

@@ -191,7 +191,9 @@ int main(int argc, char **argv)
                 MAX_REPETITIONS);
         return LD_ERR_USAGE;
     }
-    b.dev = ld_device_open("cpu", threads, NULL, &b.err);
+    b.dev = ld_device_open(
+        &(struct ld_device_options){.name = "cpu", .n_threads = threads}, NULL,
+        &b.err);
     if (!b.dev)
         stop(&b.err);
     printf("%d threads, median of %d, ms\n\n| where | forward | products | "

@@ -154,11 +154,11 @@ static bool add_records(struct bench *b, bool cached)
 
 static bool train_once(struct bench *b, bool cached, bool resident)
 {
-    struct ld_sgd sgd = {0.001F, 0.9F, 0.0001F};
+    struct ld_sgd sgd = {0.001F, 0.9F, 0.0001F, 1};
     struct ld_loss_terms terms;
 
     if (!add_records(b, cached) ||
-        !ld_step_gradient(b->step[resident], &b->batch, &terms, &b->err))
+        !ld_step_gradient(b->step[resident], &b->batch, 1, &terms, &b->err))
         return false;
     ld_net_sgd(b->student, sgd, sgd);
     return b->dev->ops->sync(b->dev, &b->err);
@@ -213,7 +213,9 @@ static bool open_bench(struct bench *b, int depth, int n_threads)
                                       .kd = 10,
                                       .kd_T = 2,
                                       .norm_images = 2};
-    b->dev = ld_device_open("cpu", n_threads, NULL, &b->err);
+    b->dev = ld_device_open(
+        &(struct ld_device_options){.name = "cpu", .n_threads = n_threads},
+        NULL, &b->err);
     if (!b->dev)
         return false;
     b->student = ld_net_new(b->dev, &model, LD_NET_TRAIN, &b->err);

@@ -18,7 +18,7 @@ SEES = {
     'kernels/cuda': ['kernels', 'kernels/base'],
     'kernels/net': ['kernels', 'kernels/base'],
     'formats': ['kernels/base', 'kernels/tensor.h', 'kernels/box.h',
-                'kernels/rules.h'],
+                'kernels/rules.h', 'kernels/device.h'],
     'cache': ['formats', 'kernels', 'kernels/net', 'kernels/base'],
     'trainer': ['formats', 'kernels', 'kernels/net', 'kernels/base'],
     'scripts': ['*'],

@@ -1,6 +1,5 @@
 #include "tests/devices.h"
 
-#include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,27 +7,16 @@
 
 #include "kernels/backend.h"
 
-typedef struct ld_device *open_fn(const struct ld_device_options *options,
-                                  char note[200], struct ld_err *err);
-
 static struct ld_device *open_plugin(const char *file,
                                      const struct ld_device_options *options,
                                      struct ld_err *err)
 {
     const char *build = getenv("LD_BUILD");
     char path[PATH_MAX];
-    open_fn *open_device = NULL;
-    void *plugin;
 
     snprintf(path, sizeof(path), "%s/kernels/cuda/%s", build ? build : ".",
              file);
-    plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (plugin)
-        *(void **)&open_device = dlsym(plugin, "ld_cuda_open");
-    if (open_device)
-        return open_device(options, NULL, err);
-    ld_fail(err, LD_ERR_DEVICE, "%s: %s", path, dlerror());
-    return NULL;
+    return ld_device_open_plugin(path, options, NULL, err);
 }
 
 struct ld_device *device_open(const char *name, int n_threads,
@@ -41,7 +29,7 @@ struct ld_device *device_open(const char *name, int n_threads,
         return open_plugin("ld_cuda_emulated.so", &options, err);
     if (strcmp(name, "cuda") == 0)
         return open_plugin("ld_cuda.so", &options, err);
-    return ld_device_open(name, n_threads, NULL, err);
+    return ld_device_open(&options, NULL, err);
 }
 
 const char *device_asked_for(const char *otherwise)

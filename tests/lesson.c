@@ -101,7 +101,9 @@ void lesson_open(struct lesson *l, const struct ld_model *student,
                                    .kd = 10,
                                    .kd_T = 2,
                                    .norm_images = 2}};
-    l->dev = ld_device_open("cpu", 2, NULL, &l->err);
+    l->dev = ld_device_open(
+        &(struct ld_device_options){.name = "cpu", .n_threads = 2}, NULL,
+        &l->err);
     ck_assert_msg(l->dev != NULL, "%s", l->err.text);
     l->student = ld_net_new(l->dev, student, LD_NET_TRAIN, &l->err);
     ck_assert_msg(l->student != NULL, "%s", l->err.text);
@@ -251,7 +253,7 @@ float *lesson_gradient(struct lesson *l, bool resident, size_t *count,
     for (int i = 0; i < n; i++)
         *count += params[i].trained ? ld_tensor_count(&params[i].value) : 0;
     out = ld_arena_new(&l->arena, *count, sizeof(float), &l->err);
-    ck_assert_msg(ld_step_gradient(step, &l->batch, terms, &l->err), "%s",
+    ck_assert_msg(ld_step_gradient(step, &l->batch, 1, terms, &l->err), "%s",
                   l->err.text);
     for (int i = 0; i < n; i++) {
         size_t size = ld_tensor_count(&params[i].value);

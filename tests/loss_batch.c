@@ -58,6 +58,7 @@ void loss_batch_start(struct loss_batch *t, struct ld_grid grid, int N, int K,
     t->dr = loss_batch_new(t, places * sides, sizeof(float));
     t->u = loss_batch_new(t, places, sizeof(float));
     t->du = loss_batch_new(t, places, sizeof(float));
+    t->b.sums = t->sums;
     t->b.class_logits = t->z;
     t->b.box_logits = t->r;
     t->b.valid = t->valid;
@@ -85,7 +86,7 @@ void loss_batch_image(struct loss_batch *t, int image,
     for (int i = 0; i < a.n_ignored; i++)
         t->valid[image * b->A + ld_grid_move(own, a.ignored[i], &b->grid)] =
             LD_IGNORED;
-    b->n_positive += a.n_main > 1 ? a.n_main : 1;
+    t->sums[LD_SUM_POSITIVES] += a.n_main > 1 ? a.n_main : 1;
     for (int i = 0; i < a.n_rows; i++) {
         const struct ld_row *row = &a.rows[i];
         int n = b->n_rows++;
@@ -108,7 +109,7 @@ void loss_batch_image(struct loss_batch *t, int image,
 
 void loss_batch_run(struct loss_batch *t, const struct ld_loss_rules *rules)
 {
-    t->b.weight_sum = ld_cpu_loss_weights(NULL, t->weight, &t->b) + 1e-6;
+    ld_cpu_loss_weights(NULL, t->weight, &t->b);
     ld_cpu_loss_run(NULL, &t->terms, t->dz, t->dr, t->du, t->weight, &t->b,
                     rules);
 }
@@ -134,7 +135,7 @@ void loss_batch_random(struct loss_batch *t, uint64_t seed)
     }
     loss_batch_image(t, 0, &canvas, boxes, labels, 2);
     loss_batch_image(t, 1, &small, boxes, labels, 1);
-    t->b.weight_sum = ld_cpu_loss_weights(NULL, t->weight, &t->b) + 1e-6;
+    ld_cpu_loss_weights(NULL, t->weight, &t->b);
 }
 
 static double term_at(struct loss_batch *t, const struct ld_loss_rules *rules,

@@ -10,6 +10,7 @@ extern const struct ld_loss_rules reference_rules;
 struct loss_batch {
     struct ld_arena arena;
     struct ld_loss_batch b;
+    double sums[LD_N_SUMS];       /* b.sums: the batch is not to be copied */
     float *z, *r;                 /* the student's logits, to be written */
     float *teacher_z, *teacher_r; /* of all locations */
     uint8_t *valid;

@@ -17,7 +17,9 @@ void maps_open(struct maps *m, int n_threads, uint64_t seed)
         seed = strtoull(given, NULL, 10);
     printf("# seed %llu\n", (unsigned long long)seed);
     m->rng = ld_rng_seed(seed, 0);
-    m->dev = ld_device_open("cpu", n_threads, NULL, &err);
+    m->dev = ld_device_open(
+        &(struct ld_device_options){.name = "cpu", .n_threads = n_threads},
+        NULL, &err);
     ck_assert_msg(m->dev != NULL, "%s", err.text);
 }
 

@@ -16,7 +16,8 @@ void check_ok(bool ok, const struct ld_err *err)
 struct ld_device *open_cpu(void)
 {
     struct ld_err err = {0};
-    struct ld_device *dev = ld_device_open("cpu", 1, NULL, &err);
+    struct ld_device *dev = ld_device_open(
+        &(struct ld_device_options){.name = "cpu", .n_threads = 1}, NULL, &err);
 
     check_ok(dev != NULL, &err);
     return dev;

@@ -76,7 +76,7 @@ START_TEST(a_head_learns_what_it_is_shown_and_finds_it)
     static const enum ld_head heads[] = {LD_HEAD_ATSS, LD_HEAD_FCOS,
                                          LD_HEAD_RETINA};
     struct ld_model model = lesson_model;
-    struct ld_sgd sgd = {0.02F, 0.9F, 1e-4F}, bias = {0.04F, 0.9F, 0};
+    struct ld_sgd sgd = {0.02F, 0.9F, 1e-4F, 1}, bias = {0.04F, 0.9F, 0, 1};
     struct ld_loss_terms terms;
     double first = 0, last = 0;
     struct ld_step *step;
@@ -90,7 +90,7 @@ START_TEST(a_head_learns_what_it_is_shown_and_finds_it)
     l.rules.dfl = 0;
     step = ld_step_new(l.dev, l.student, NULL, &l.rules, &l.err);
     for (int i = 0; i < STEPS; i++) {
-        ck_assert_msg(ld_step_gradient(step, &l.batch, &terms, &l.err), "%s",
+        ck_assert_msg(ld_step_gradient(step, &l.batch, 1, &terms, &l.err), "%s",
                       l.err.text);
         last = ld_loss_total(&terms);
         first = i == 0 ? last : first;
@@ -107,7 +107,7 @@ END_TEST
 /* Biases of convolutions alone go by the second rule. */
 START_TEST(biases_move_by_their_own_rate_and_decay)
 {
-    struct ld_sgd sgd = {0.5F, 0, 0.25F}, bias = {1, 0, 0};
+    struct ld_sgd sgd = {0.5F, 0, 0.25F, 1}, bias = {1, 0, 0, 1};
     struct lesson l;
     struct ld_param *params;
     int n, n_biases = 0, n_wrong = 0;

@@ -36,13 +36,15 @@ START_TEST(the_gradient_of_the_loss_is_its_slope)
     struct maps m;
     float *plain, *dmap, *unused;
     const float *g;
+    double *sum;
 
     maps_open(&m, 1, 3);
     random_rows(&m, &rows);
     plain = maps_normal(&m, count);
     dmap = maps_map(&m, NULL, rows.shape);
     unused = maps_map(&m, NULL, rows.shape);
-    m.dev->ops->feature_loss(m.dev, dmap, maps_map(&m, plain, rows.shape),
+    sum = maps_memory(&m, sizeof(*sum));
+    m.dev->ops->feature_loss(m.dev, sum, dmap, maps_map(&m, plain, rows.shape),
                              &rows);
     g = maps_plain(&m, dmap, rows.shape);
     for (size_t i = 0; i < count; i += 7) {
@@ -51,8 +53,10 @@ START_TEST(the_gradient_of_the_loss_is_its_slope)
 
         for (int up = 0; up < 2; up++) {
             plain[i] = kept + (up ? h : -h);
-            value[up] = m.dev->ops->feature_loss(
-                m.dev, unused, maps_map(&m, plain, rows.shape), &rows);
+            m.dev->ops->feature_loss(m.dev, sum, unused,
+                                     maps_map(&m, plain, rows.shape), &rows);
+            m.dev->ops->download(m.dev, &value[up], sum, sizeof(*sum));
+            maps_sync(&m);
         }
         plain[i] = kept;
         worst = fmax(worst, fabs((value[1] - value[0]) / (2 * (double)h) -
@@ -75,13 +79,16 @@ START_TEST(the_number_of_threads_changes_no_bit_of_the_loss)
         struct ld_feature_rows rows = {.shape = shape};
         struct maps m;
         float *map;
-        double got;
+        double got, *sum;
 
         maps_open(&m, n, 3);
         random_rows(&m, &rows);
         map = maps_map(&m, maps_normal(&m, shape_count(shape)), shape);
-        got = m.dev->ops->feature_loss(m.dev, maps_map(&m, NULL, shape), map,
-                                       &rows);
+        sum = maps_memory(&m, sizeof(*sum));
+        m.dev->ops->feature_loss(m.dev, sum, maps_map(&m, NULL, shape), map,
+                                 &rows);
+        m.dev->ops->download(m.dev, &got, sum, sizeof(got));
+        maps_sync(&m);
         one = n == 1 ? got : one;
         ck_assert_double_eq(got, one);
         maps_close(&m);

@@ -205,6 +205,17 @@ static void compare_gradient(struct scene *s, const char *method, int level,
                   level, square, want);
 }
 
+static double feature_loss(struct maps *m, float *dmap, const float *map,
+                           const struct ld_feature_rows *rows)
+{
+    double *sum = maps_memory(m, sizeof(*sum)), got;
+
+    m->dev->ops->feature_loss(m->dev, sum, dmap, map, rows);
+    m->dev->ops->download(m->dev, &got, sum, sizeof(got));
+    maps_sync(m);
+    return got;
+}
+
 static void compare_level(struct scene *s, const char *method,
                           enum ld_imitation imitation, int level)
 {
@@ -231,8 +242,7 @@ static void compare_level(struct scene *s, const char *method,
                       C, s->im);
     if (s->n_main[level] == 0)
         rows.n = 0;
-    got = s->maps.dev->ops->feature_loss(s->maps.dev, dmap,
-                                         maps_map(&s->maps, x, shape), &rows);
+    got = feature_loss(&s->maps, dmap, maps_map(&s->maps, x, shape), &rows);
     snprintf(name, sizeof(name), "%s_losses", method);
     want = (double)golden_floats(s->g, name, 40)[35 + level];
     ck_assert_msg(fabs(got - want) <= FLOAT32 * want,
@@ -318,7 +328,7 @@ static void compare_rows(struct golden *g)
     maps_open(&s.maps, 1, 1);
     map = maps_map(&s.maps, x.data, rows.shape);
     dmap = maps_map(&s.maps, NULL, rows.shape);
-    got = (float)s.maps.dev->ops->feature_loss(s.maps.dev, dmap, map, &rows);
+    got = (float)feature_loss(&s.maps, dmap, map, &rows);
     golden_compare(g, "loss", &got, 1, FLOAT32);
     golden_compare(g, "grad_x", maps_plain(&s.maps, dmap, rows.shape), x.count,
                    FLOAT32);

@@ -224,7 +224,7 @@ static double loss_at(struct lesson *l, struct ld_step *step, float *x,
 
     *x = value;
     ld_net_changed(l->student);
-    ck_assert_msg(ld_step_gradient(step, &l->batch, &terms, &l->err), "%s",
+    ck_assert_msg(ld_step_gradient(step, &l->batch, 1, &terms, &l->err), "%s",
                   l->err.text);
     *x = kept;
     ld_net_changed(l->student);
@@ -335,10 +335,10 @@ static void step_without_memory(enum ld_imitation imitation)
     open_lesson(&l, imitation);
     step = ld_step_new(l.dev, l.student, l.teacher, &l.rules, &l.err);
     for (int i = 0; i < 2; i++)
-        ck_assert_msg(ld_step_gradient(step, &l.batch, &terms, &l.err), "%s",
+        ck_assert_msg(ld_step_gradient(step, &l.batch, 1, &terms, &l.err), "%s",
                       l.err.text);
     ld_mem_fail_after(0); /* the next allocation would fail */
-    ck_assert_msg(ld_step_gradient(step, &l.batch, &terms, &l.err), "%s",
+    ck_assert_msg(ld_step_gradient(step, &l.batch, 1, &terms, &l.err), "%s",
                   l.err.text);
     ld_mem_fail_after(-1);
     ld_step_free(step);

@@ -123,7 +123,7 @@ static void check_pool(struct maps *m, struct ld_shape in)
     struct layer l = layer_of(m, in, out, pool_forward);
     float *x = layer_map(m, l.x, in), *dx = maps_map(m, NULL, in);
     float *y = maps_map(m, NULL, out), *dy = layer_map(m, l.dy, out);
-    uint8_t *from = maps_memory(m, m->dev->ops->map_bytes(m->dev, out) / 4);
+    uint8_t *from = maps_memory(m, m->dev->ops->map_values(m->dev, out));
 
     m->dev->ops->maxpool_forward(m->dev, y, from, x, in);
     layer_check(m, &l, "max pool", y);
@@ -157,7 +157,7 @@ START_TEST(of_equal_values_the_first_takes_the_gradient)
     maps_open(&m, 0, 450);
     y = maps_map(&m, NULL, out);
     dx = maps_map(&m, NULL, in);
-    from = maps_memory(&m, m.dev->ops->map_bytes(m.dev, out) / 4);
+    from = maps_memory(&m, m.dev->ops->map_values(m.dev, out));
     m.dev->ops->maxpool_forward(m.dev, y, from, maps_map(&m, flat, in), in);
     m.dev->ops->maxpool_backward(m.dev, dx, maps_map(&m, ones, out), from, in);
     ck_assert_mem_eq(maps_plain(&m, dx, in), want, sizeof(want));
@@ -320,7 +320,8 @@ START_TEST(a_step_that_is_not_finite_is_a_fault_reported_once)
     struct maps m;
 
     maps_open(&m, 0, 850);
-    m.dev->ops->sgd(m.dev, param, momentum, grad, 3, (struct ld_sgd){1, 0, 0});
+    m.dev->ops->sgd(m.dev, param, momentum, grad, 3,
+                    (struct ld_sgd){1, 0, 0, 7});
     ck_assert(!m.dev->ops->sync(m.dev, &first));
     ck_assert_int_eq(first.code, LD_ERR_NUMBER);
     ck_assert(m.dev->ops->sync(m.dev, &second));
@@ -351,7 +352,7 @@ static void golden_pool(struct maps *m, struct golden *g, struct layer *l)
 {
     float *x = layer_map(m, l->x, l->in), *y = maps_map(m, NULL, l->out);
     float *dx = maps_map(m, NULL, l->in), *dy = layer_map(m, l->dy, l->out);
-    uint8_t *from = maps_memory(m, m->dev->ops->map_bytes(m->dev, l->out) / 4);
+    uint8_t *from = maps_memory(m, m->dev->ops->map_values(m->dev, l->out));
 
     m->dev->ops->maxpool_forward(m->dev, y, from, x, l->in);
     m->dev->ops->maxpool_backward(m->dev, dx, dy, from, l->in);

@@ -347,8 +347,8 @@ START_TEST(frozen_parameters_and_stored_statistics_never_move)
     before = fetched(&p.g, p.dev, p.net->params + p.net->n_trained, count);
     for (int i = 0; i < 2; i++) {
         gradients(&p);
-        ld_net_sgd(p.net, (struct ld_sgd){1e-3F, 0.9F, 1e-4F},
-                   (struct ld_sgd){1e-3F, 0.9F, 1e-4F});
+        ld_net_sgd(p.net, (struct ld_sgd){1e-3F, 0.9F, 1e-4F, 1},
+                   (struct ld_sgd){1e-3F, 0.9F, 1e-4F, 1});
     }
     ck_assert_mem_eq(before, p.net->params + p.net->n_trained,
                      count * sizeof(float));

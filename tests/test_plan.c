@@ -153,8 +153,8 @@ static void step_on(struct ld_net *net, int N, int H, int W)
                         net->plan->span[net->graph.box_rows].bytes);
     ld_net_zero_grad(net);
     ld_net_backward(net);
-    ld_net_sgd(net, (struct ld_sgd){0.01F, 0.9F, 1e-4F},
-               (struct ld_sgd){0.01F, 0.9F, 1e-4F});
+    ld_net_sgd(net, (struct ld_sgd){0.01F, 0.9F, 1e-4F, 1},
+               (struct ld_sgd){0.01F, 0.9F, 1e-4F, 1});
     check_ok(net->dev->ops->sync(net->dev, &err), &err);
 }
 

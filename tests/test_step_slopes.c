@@ -23,7 +23,7 @@ static double total_of(struct scene *s, struct ld_step *step)
     struct ld_loss_terms terms;
 
     ld_net_changed(s->student);
-    ck_assert_msg(ld_step_gradient(step, &s->batch, &terms, &s->err), "%s",
+    ck_assert_msg(ld_step_gradient(step, &s->batch, 1, &terms, &s->err), "%s",
                   s->err.text);
     return ld_loss_total(&terms);
 }

@@ -147,7 +147,7 @@ static void set_up(struct training *t, struct golden *g)
     }
     t->sgd = (struct ld_sgd){(float)golden_number(g, "params.lr"),
                              (float)golden_number(g, "params.momentum"),
-                             (float)golden_number(g, "params.weight_decay")};
+                             (float)golden_number(g, "params.weight_decay"), 1};
     t->n_components = golden_array(g, "losses_step1").dim[0];
     t->student = golden_net(g, t->dev, &model, LD_NET_TRAIN);
     make_teacher(t);
@@ -169,7 +169,7 @@ static struct ld_loss_terms gradients(struct training *t)
     struct ld_loss_terms terms;
     struct ld_err err = {0};
 
-    check_ok(ld_step_gradient(t->step, &t->batch, &terms, &err), &err);
+    check_ok(ld_step_gradient(t->step, &t->batch, 1, &terms, &err), &err);
     return terms;
 }
 

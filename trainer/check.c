@@ -129,22 +129,26 @@ struct sample {
 static bool run_sample(struct ld_parts *parts, struct sample *sample,
                        struct ld_err *err)
 {
-    struct ld_loss_terms terms;
+    struct ld_device *dev = parts->dev;
+    struct ld_loss_terms *terms = dev->ops->alloc(dev, sizeof(*terms), err);
+    bool ok = terms != NULL;
 
     sample->regions.head = parts->model.head;
-    while (sample->regions.n_images < SAMPLE || sample->n_steps < STEPS) {
+    while (ok &&
+           (sample->regions.n_images < SAMPLE || sample->n_steps < STEPS)) {
         const struct ld_batch *batch = ld_loader_next(parts->loader, err);
         double began = ld_seconds();
 
-        if (!batch || !ld_check_regions_add(&sample->regions, batch, err))
-            return false;
-        if (sample->n_steps == STEPS)
+        ok = batch && ld_check_regions_add(&sample->regions, batch, err);
+        if (!ok || sample->n_steps == STEPS)
             continue;
-        if (!ld_step_gradient(parts->step, batch, &terms, err))
-            return false;
+        ok = ld_step_gradient(parts->step, batch, sample->n_steps + 1, terms,
+                              err) &&
+             dev->ops->sync(dev, err);
         sample->seconds[sample->n_steps++] = ld_seconds() - began;
     }
-    return true;
+    dev->ops->release(dev, terms);
+    return ok;
 }
 
 static int by_size(const void *a, const void *b)

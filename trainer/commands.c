@@ -66,6 +66,7 @@ static bool open_detector(struct ld_detector *detector, struct ld_device **dev,
                           const struct ld_command_line *line, const char *path,
                           struct ld_err *err)
 {
+    struct ld_device_options options;
     struct ld_config config;
     char note[200];
 
@@ -75,7 +76,8 @@ static bool open_detector(struct ld_detector *detector, struct ld_device **dev,
     if (!ld_config_default(&config, line->arena, err) ||
         !ld_settings_apply(&line->settings, &config, line->arena, err))
         return false;
-    *dev = ld_device_open(config.device, config.threads, note, err);
+    options = ld_setup_device(&config);
+    *dev = ld_device_open(&options, note, err);
     if (!*dev)
         return false;
     fprintf(stderr, "ld-distill: %s\n", note);

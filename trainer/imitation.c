@@ -310,8 +310,9 @@ bool ld_imitator_run(struct ld_imitator *m, struct ld_loss_terms *terms,
         };
         const float *map = ld_net_feature(m->student, level, &rows.shape);
 
-        terms->value[LD_TERM_IM][level] = m->dev->ops->feature_loss(
-            m->dev, ld_net_feature_grad(m->student, level), map, &rows);
+        m->dev->ops->feature_loss(m->dev, &terms->value[LD_TERM_IM][level],
+                                  ld_net_feature_grad(m->student, level), map,
+                                  &rows);
     }
     return true;
 }

@@ -27,8 +27,8 @@ bool ld_imitator_start(struct ld_imitator *imitator, int N,
 bool ld_imitator_add(struct ld_imitator *imitator,
                      const struct ld_batch_image *image, struct ld_err *err);
 
-/* After the student's forward pass: fills in the term and writes the gradients
- * of its features. A level without a positive in the batch counts for nothing,
- * as in the reference. */
+/* After the student's forward pass: fills in the term, on the device, and
+ * writes the gradients of its features. A level without a positive in the batch
+ * counts for nothing, as in the reference. */
 bool ld_imitator_run(struct ld_imitator *imitator, struct ld_loss_terms *terms,
                      struct ld_err *err);

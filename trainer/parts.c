@@ -69,9 +69,11 @@ static bool start_params(struct ld_parts *parts, struct ld_err *err)
 bool ld_parts_open_student(struct ld_parts *parts, struct ld_err *err)
 {
     const struct ld_config *config = parts->config;
+    struct ld_device_options options;
     char note[200], text[160];
 
-    parts->dev = ld_device_open(config->device, config->threads, note, err);
+    options = ld_setup_device(config);
+    parts->dev = ld_device_open(&options, note, err);
     if (!parts->dev || !ld_model_check(&parts->model, "model", err))
         return false;
     ld_setup_model_text(&parts->model, text);

@@ -1,6 +1,5 @@
 #include "trainer/step.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "trainer/imitation.h"
@@ -25,6 +24,7 @@ struct ld_step {
     struct targets host, device;
     struct ld_imitator *imitator; /* NULL unless rules->im > 0 */
     float *weight;                /* device (n_rows) */
+    double *sums;                 /* device (LD_N_SUMS) */
     int rows_room;                /* rows that device arrays hold */
     size_t valid_room;
 };
@@ -231,13 +231,14 @@ static bool has_teacher(const struct ld_step *step,
     return cached || step->teacher != NULL;
 }
 
+/* Also the batch's sums, as far as they are known. */
 static bool fill_host(struct ld_step *step, const struct ld_batch *batch,
-                      struct ld_loss_batch *out, struct ld_err *err)
+                      const struct ld_loss_batch *out, double *sums,
+                      struct ld_err *err)
 {
     bool teacher = has_teacher(step, batch);
     int at = 0;
 
-    out->n_positive = 0;
     if (step->imitator &&
         !ld_imitator_start(step->imitator, batch->N, &step->arena, err))
         return false;
@@ -248,11 +249,10 @@ static bool fill_host(struct ld_step *step, const struct ld_batch *batch,
         place_rows(step, image, i * out->A, &out->grid, at);
         if (teacher && !teacher_rows(step, batch, i, at, err))
             return false;
-        out->n_positive += out->head == LD_HEAD_FCOS || n_main > 1 ? n_main : 1;
+        sums[LD_SUM_POSITIVES] +=
+            out->head == LD_HEAD_FCOS || n_main > 1 ? n_main : 1;
         at += image->assignment.n_rows;
     }
-    if (out->n_positive < 1)
-        out->n_positive = 1;
     return true;
 }
 
@@ -281,6 +281,7 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
                          struct ld_loss_batch *out, struct ld_err *err)
 {
     bool teacher = has_teacher(step, batch);
+    double sums[LD_N_SUMS] = {0};
     size_t n_places;
     int n_rows = 0;
 
@@ -295,13 +296,14 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
         n_rows += batch->images[i].assignment.n_rows;
 
     if (!make_host(step, (size_t)n_rows, n_places, err) ||
-        !fill_host(step, batch, out, err) || !make_rows(step, n_rows, err) ||
-        !make_valid(step, n_places, err))
+        !fill_host(step, batch, out, sums, err) ||
+        !make_rows(step, n_rows, err) || !make_valid(step, n_places, err))
         return false;
     out->teacher_K = teacher ? common_logits(step, batch) : 0;
     upload_rows(step, n_rows, out->teacher_K);
     step->dev->ops->upload(step->dev, step->device.valid, step->host.valid,
                            n_places);
+    step->dev->ops->upload(step->dev, step->sums, sums, sizeof(sums));
 
     out->n_rows = n_rows;
     out->index = step->device.index;
@@ -309,6 +311,7 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
     out->box = step->device.box;
     out->vlr = step->device.vlr;
     out->valid = step->device.valid;
+    out->sums = step->sums;
     out->teacher_box = teacher ? step->device.teacher_box : NULL;
     out->teacher_class = teacher ? step->device.teacher_class : NULL;
     return true;
@@ -316,19 +319,9 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
 
 /* ---- the step ---- */
 
-static bool check_finite(const struct ld_loss_terms *terms, struct ld_err *err)
-{
-    for (int term = 0; term < LD_N_TERMS; term++)
-        if (!isfinite(ld_loss_term(terms, (enum ld_term)term)))
-            return ld_fail(err, LD_ERR_NUMBER,
-                           "%s is not finite: lower train.lr, lengthen "
-                           "train.warmup_steps, or check the annotations",
-                           ld_term_name((enum ld_term)term));
-    return true;
-}
-
 bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
-                      struct ld_loss_terms *terms, struct ld_err *err)
+                      int64_t number, struct ld_loss_terms *terms,
+                      struct ld_err *err)
 {
     struct ld_device *dev = step->dev;
     struct ld_net *student = step->student;
@@ -348,19 +341,18 @@ bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
     targets.class_logits = ld_net_class_rows(student);
     targets.box_logits = ld_net_box_rows(student);
     targets.quality = ld_net_quality_rows(student);
-    targets.weight_sum =
-        dev->ops->loss_weights(dev, step->weight, &targets) + 1e-6;
+    dev->ops->loss_weights(dev, step->weight, &targets);
     dev->ops->loss_run(dev, terms, ld_net_class_rows_grad(student),
                        ld_net_box_rows_grad(student),
                        ld_net_quality_rows_grad(student), step->weight,
                        &targets, step->rules);
-    if ((step->imitator && !ld_imitator_run(step->imitator, terms, err)) ||
-        !check_finite(terms, err))
+    if (step->imitator && !ld_imitator_run(step->imitator, terms, err))
         return false;
+    dev->ops->loss_check(dev, terms, number);
 
     ld_net_zero_grad(student);
     ld_net_backward(student);
-    return dev->ops->sync(dev, err);
+    return true;
 }
 
 struct ld_step *ld_step_new(struct ld_device *dev, struct ld_net *student,
@@ -378,12 +370,12 @@ struct ld_step *ld_step_new(struct ld_device *dev, struct ld_net *student,
     step->rules = rules;
     step->model = *ld_net_model(student);
     step->n_logits = ld_model_class_logits(&step->model);
-    if (rules->im > 0) {
+    step->sums = dev->ops->alloc(dev, LD_N_SUMS * sizeof(*step->sums), err);
+    if (step->sums && rules->im > 0)
         step->imitator = ld_imitator_new(dev, student, teacher, rules, err);
-        if (!step->imitator) {
-            ld_step_free(step);
-            return NULL;
-        }
+    if (!step->sums || (rules->im > 0 && !step->imitator)) {
+        ld_step_free(step);
+        return NULL;
     }
     return step;
 }
@@ -395,6 +387,7 @@ void ld_step_free(struct ld_step *step)
     release_rows(step);
     ld_imitator_free(step->imitator);
     step->dev->ops->release(step->dev, step->device.valid);
+    step->dev->ops->release(step->dev, step->sums);
     ld_arena_free(&step->arena);
     ld_delete(step);
 }

@@ -16,7 +16,10 @@ struct ld_step *ld_step_new(struct ld_device *dev, struct ld_net *student,
 void ld_step_free(struct ld_step *step); /* NULL is fine */
 
 /* Forward, losses, backward: leaves the gradients in the student's parameters
- * (zeroed first) and moves nothing. LD_ERR_NUMBER names the first term that is
- * not finite. */
+ * (zeroed first) and moves nothing. `terms`, on the device, are overwritten.
+ * Unless the teacher is resident this does not wait for the device: a term that
+ * is not finite is a fault of its (LD_ERR_NUMBER), which names it and the step,
+ * `number`, from 1. */
 bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
-                      struct ld_loss_terms *terms, struct ld_err *err);
+                      int64_t number, struct ld_loss_terms *terms,
+                      struct ld_err *err);

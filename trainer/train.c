@@ -19,6 +19,7 @@ struct run {
     struct ld_place place;
     struct ld_loss_terms sum; /* since the last line of the log */
     int n_summed;
+    struct ld_loss_terms *terms; /* of a step, on the device */
     double log_began, log_waited;
     struct ld_progress progress;
     double step_seconds; /* spent in steps, without evaluation and saving */
@@ -70,8 +71,9 @@ static bool open_run(struct run *run, bool resume, struct ld_err *err)
         !ld_parts_open_teacher(parts, err) || !open_place(run, resume, err) ||
         !ld_parts_start(parts, &run->place, err) || !open_log(run, err))
         return false;
+    run->terms = parts->dev->ops->alloc(parts->dev, sizeof(*run->terms), err);
     tell_rate(run->parts.config);
-    return true;
+    return run->terms != NULL;
 }
 
 static bool close_run(struct run *run, struct ld_err *err)
@@ -79,6 +81,8 @@ static bool close_run(struct run *run, struct ld_err *err)
     bool ok = ld_log_close(run->log, err);
 
     ld_net_free(run->eval_net);
+    if (run->parts.dev)
+        run->parts.dev->ops->release(run->parts.dev, run->terms);
     ld_parts_close(&run->parts);
     return ok;
 }
@@ -166,10 +170,13 @@ static bool move(struct run *run, const struct ld_batch *batch,
                  struct ld_sgd sgd, struct ld_sgd bias,
                  struct ld_loss_terms *terms, struct ld_err *err)
 {
-    if (!ld_step_gradient(run->parts.step, batch, terms, err))
+    struct ld_device *dev = run->parts.dev;
+
+    if (!ld_step_gradient(run->parts.step, batch, sgd.step, run->terms, err))
         return false;
     ld_net_sgd(run->parts.student, sgd, bias);
-    return run->parts.dev->ops->sync(run->parts.dev, err);
+    dev->ops->download(dev, terms, run->terms, sizeof(*terms));
+    return dev->ops->sync(dev, err);
 }
 
 static bool train_step(struct run *run, struct ld_err *err)
@@ -177,9 +184,9 @@ static bool train_step(struct run *run, struct ld_err *err)
     const struct ld_config *config = run->parts.config;
     double rate = ld_schedule_rate(config, run->place.epoch, run->place.step);
     struct ld_sgd sgd = {(float)rate, config->train.momentum,
-                         config->train.weight_decay};
+                         config->train.weight_decay, run->place.step + 1};
     struct ld_sgd bias = {sgd.rate * config->train.bias_rate, sgd.momentum,
-                          sgd.decay * config->train.bias_decay};
+                          sgd.decay * config->train.bias_decay, sgd.step};
     double began = ld_seconds();
     const struct ld_batch *batch = ld_loader_next(run->parts.loader, err);
     struct ld_loss_terms terms;
@@ -188,9 +195,8 @@ static bool train_step(struct run *run, struct ld_err *err)
     if (!batch)
         return false;
     if (!move(run, batch, sgd, bias, &terms, err)) {
-        snprintf(note, sizeof(note), "epoch %lld, step %lld",
-                 (long long)run->place.epoch + 1,
-                 (long long)run->place.step + 1);
+        snprintf(note, sizeof(note), "epoch %lld",
+                 (long long)run->place.epoch + 1);
         return ld_fail_in(err, note);
     }
     run->place.step++;

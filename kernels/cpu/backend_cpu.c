@@ -6,6 +6,7 @@
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/loss_cpu.h"
+#include "kernels/fault.h"
 
 struct ld_planes ld_planes_of(const struct ld_device *dev,
                               struct ld_shape shape)
@@ -21,11 +22,16 @@ struct ld_planes ld_planes_of(const struct ld_device *dev,
     };
 }
 
-static size_t map_bytes(struct ld_device *dev, struct ld_shape shape)
+static size_t map_values(struct ld_device *dev, struct ld_shape shape)
 {
     struct ld_planes p = ld_planes_of(dev, shape);
 
-    return p.n * p.floats * sizeof(float);
+    return p.n * p.floats;
+}
+
+static size_t map_bytes(struct ld_device *dev, struct ld_shape shape)
+{
+    return map_values(dev, shape) * sizeof(float);
 }
 
 static void *alloc(struct ld_device *dev, size_t bytes, struct ld_err *err)
@@ -66,6 +72,15 @@ static bool sync_device(struct ld_device *dev, struct ld_err *err)
     return false;
 }
 
+static void loss_check(struct ld_device *dev, const struct ld_loss_terms *terms,
+                       int64_t step)
+{
+    enum ld_term broken = ld_loss_broken(terms);
+
+    if (broken != LD_N_TERMS)
+        ld_loss_fault(&ld_cpu_of(dev)->fault, broken, step);
+}
+
 static void close_device(struct ld_device *dev)
 {
     ld_dnn_close(ld_cpu_of(dev)->dnn);
@@ -83,6 +98,7 @@ static const struct ld_ops cpu_ops = {
     .copy = copy,
     .sync = sync_device,
     .map_bytes = map_bytes,
+    .map_values = map_values,
     .map_pack = ld_cpu_map_pack,
     .map_unpack = ld_cpu_map_unpack,
     .conv_new = ld_cpu_conv_new,
@@ -123,9 +139,11 @@ static const struct ld_ops cpu_ops = {
     .quality_backward = ld_cpu_quality_backward,
     .rows_gather = ld_cpu_rows_gather,
     .map_gather = ld_cpu_map_gather,
+    .draw = ld_cpu_draw,
     .loss_weights = ld_cpu_loss_weights,
     .loss_run = ld_cpu_loss_run,
     .feature_loss = ld_cpu_feature_loss,
+    .loss_check = loss_check,
     .sgd = ld_cpu_sgd,
 };
 

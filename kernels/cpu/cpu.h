@@ -155,8 +155,12 @@ void ld_cpu_rows_backward(struct ld_device *dev, float *dmap,
 void ld_cpu_rows_gather(struct ld_device *dev, float *out, const float *rows,
                         const int32_t *index, int n, int width);
 
+/* draw_cpu.c */
+void ld_cpu_draw(struct ld_device *dev, float *planes, const uint8_t *rgb,
+                 const struct ld_draw *d);
+
 /* feature_cpu.c */
 void ld_cpu_map_gather(struct ld_device *dev, float *out, const float *map,
                        struct ld_shape shape, const int32_t *place, int n);
-double ld_cpu_feature_loss(struct ld_device *dev, float *dmap, const float *map,
-                           const struct ld_feature_rows *rows);
+void ld_cpu_feature_loss(struct ld_device *dev, double *sum, float *dmap,
+                         const float *map, const struct ld_feature_rows *rows);

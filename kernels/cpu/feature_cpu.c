@@ -108,10 +108,10 @@ static void loss_range(size_t begin, size_t end, void *task)
     l->partial[begin / l->grain] = sum;
 }
 
-double ld_cpu_feature_loss(struct ld_device *dev, float *dmap, const float *map,
-                           const struct ld_feature_rows *rows)
+void ld_cpu_feature_loss(struct ld_device *dev, double *sum, float *dmap,
+                         const float *map, const struct ld_feature_rows *rows)
 {
-    double partial[MAX_PIECES] = {0}, sum = 0;
+    double partial[MAX_PIECES] = {0};
     struct loss l = {
         .at = places_of(dev, rows->shape, rows->place),
         .dmap = dmap,
@@ -123,7 +123,7 @@ double ld_cpu_feature_loss(struct ld_device *dev, float *dmap, const float *map,
 
     memset(dmap, 0, l.at.planes.n * l.at.planes.floats * sizeof(*dmap));
     ld_parallel((size_t)rows->n, l.grain, loss_range, &l);
+    *sum = 0;
     for (int i = 0; i < MAX_PIECES; i++)
-        sum += partial[i];
-    return sum;
+        *sum += partial[i];
 }

@@ -15,6 +15,7 @@ struct loss_job {
     const struct ld_loss_batch *batch;
     const struct ld_loss_rules *rules;
     const float *weight;
+    double n_positive, weight_sum;
     float *d_class, *d_box, *d_quality;
     float qfl;      /* factor of a QFL gradient */
     double ld, vlr; /* factors of a side's KL, but for w and v */
@@ -72,8 +73,8 @@ static bool is_scored(const struct ld_loss_batch *batch, int i)
            (batch->head == LD_HEAD_FCOS && batch->vlr[i] > 0);
 }
 
-double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
-                           const struct ld_loss_batch *batch)
+void ld_cpu_loss_weights(struct ld_device *dev, float *weight,
+                         const struct ld_loss_batch *batch)
 {
     bool centred = ld_head_has_centerness(batch->head);
     bool joint = batch->quality && !centred;
@@ -95,7 +96,7 @@ double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
         else if (batch->label[i] >= 0)
             sum += wanted_centerness(batch, i);
     }
-    return sum;
+    batch->sums[LD_SUM_WEIGHT] = sum;
 }
 
 /* ---- a positive row ---- */
@@ -157,7 +158,7 @@ static void row_focal(struct loss_job *job, struct ld_loss_terms *out,
 static void row_centerness(struct loss_job *job, struct ld_loss_terms *out,
                            const struct loss_row *row, double centerness)
 {
-    double factor = job->rules->centerness / job->batch->n_positive, g_u;
+    double factor = job->rules->centerness / job->n_positive, g_u;
 
     out->value[LD_TERM_CENTERNESS][row->level] +=
         factor * ld_cpu_bce(&g_u, *row->u, centerness);
@@ -191,10 +192,10 @@ static double box_weight(const struct loss_job *job, int i)
     const struct ld_loss_batch *batch = job->batch;
 
     if (batch->head == LD_HEAD_RETINA)
-        return 1 / batch->n_positive;
+        return 1 / job->n_positive;
     return (ld_head_has_centerness(batch->head) ? wanted_centerness(batch, i)
                                                 : (double)job->weight[i]) /
-           batch->weight_sum;
+           job->weight_sum;
 }
 
 /* Class loss, box loss and DFL of a positive. Everything is in strides here. */
@@ -390,20 +391,20 @@ static void piece_run(size_t begin, size_t end, void *task)
             row_run(job, &out, i);
     }
     for (int level = 0; level < LD_MAX_LEVELS; level++)
-        out.value[LD_TERM_QFL][level] *= job->rules->qfl / batch->n_positive;
+        out.value[LD_TERM_QFL][level] *= job->rules->qfl / job->n_positive;
     job->piece[begin / job->grain] = out;
 }
 
 /* ---- the batch ---- */
 
 static double ld_factor(const struct ld_loss_batch *batch,
-                        const struct ld_loss_rules *rules)
+                        const struct ld_loss_rules *rules, double weight_sum)
 {
     switch (rules->ld_norm) {
     case LD_NORM_PER_IMAGE:
         return (double)rules->norm_images / batch->N;
     case LD_NORM_AVG_FACTOR:
-        return 1 / batch->weight_sum;
+        return 1 / weight_sum;
     default:
         return 1;
     }
@@ -430,15 +431,19 @@ void ld_cpu_loss_run(struct ld_device *dev, struct ld_loss_terms *out,
 {
     size_t count = (size_t)batch->N * (size_t)batch->A;
     size_t grain = (count + MAX_PIECES - 1) / MAX_PIECES;
-    double norm = ld_factor(batch, rules);
+    double n_positive = fmax(batch->sums[LD_SUM_POSITIVES], 1);
+    double weight_sum = batch->sums[LD_SUM_WEIGHT] + 1e-6;
+    double norm = ld_factor(batch, rules, weight_sum);
     struct loss_job job = {
         .batch = batch,
         .rules = rules,
         .weight = weight,
+        .n_positive = n_positive,
+        .weight_sum = weight_sum,
         .d_class = d_class_logits,
         .d_box = d_box_logits,
         .d_quality = d_quality,
-        .qfl = (float)(rules->qfl / batch->n_positive),
+        .qfl = (float)(rules->qfl / n_positive),
         .ld = rules->ld / 4 * norm,
         .vlr = rules->vlr / 16 * norm,
         .grain = grain < MIN_PIECE ? MIN_PIECE : grain,

@@ -6,16 +6,16 @@
 
 /* As ops.h. A row that is not positive (of FCOS: nor in the VLR), or not valid,
  * gets weight 0. */
-double ld_cpu_loss_weights(struct ld_device *dev, float *weight,
-                           const struct ld_loss_batch *batch);
+void ld_cpu_loss_weights(struct ld_device *dev, float *weight,
+                         const struct ld_loss_batch *batch);
 
 /* As ops.h. The gradients are with respect to the logits as given. Every number
  * of d_class_logits (N, A, K), d_box_logits (N, A, 4, B) and d_quality (N, A)
  * is written: 0 at locations that are not valid, and 0 box gradient where no
  * row stands.
  *
- * With w = weight, v = batch->vlr, F = batch->weight_sum, and KL as
- * ld_cpu_kl gives it:
+ * With w = weight, v = batch->vlr, n_positive = max(sums[LD_SUM_POSITIVES], 1),
+ * F = sums[LD_SUM_WEIGHT] + 1e-6, and KL as ld_cpu_kl gives it:
  *   QFL  = qfl / n_positive * sum over valid locations and classes
  *   BOX  = box / F * sum over positives w (1 - GIoU)
  *   DFL  = dfl / (4 F) * sum over positives and sides w DFL

@@ -3,6 +3,7 @@
 
 #include "kernels/base/parallel.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/fault.h"
 
 enum { GRAIN = 16384 };
 
@@ -97,9 +98,11 @@ void ld_cpu_sgd(struct ld_device *dev, float *param, float *momentum,
                 const float *grad, size_t count, struct ld_sgd s)
 {
     struct step t = {param, momentum, grad, s, false};
+    struct ld_err *fault = &ld_cpu_of(dev)->fault;
 
+    if (fault->code != LD_OK)
+        return;
     ld_parallel(count, GRAIN, step_range, &t);
     if (t.broken)
-        ld_fail(&ld_cpu_of(dev)->fault, LD_ERR_NUMBER,
-                "optimizer: a gradient or parameter is not finite");
+        ld_velocity_fault(fault, s.step);
 }

@@ -201,5 +201,5 @@ bool ld_cuda_sync(struct ld_device *dev, struct ld_err *err)
     ld_cuda_zero(dev, cuda->alarm, sizeof(alarm));
     if (alarm.raised == LD_CUDA_LOSS)
         return ld_loss_fault(err, (enum ld_term)alarm.term, alarm.step);
-    return ld_velocity_fault(err);
+    return ld_velocity_fault(err, alarm.step);
 }

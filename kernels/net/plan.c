@@ -196,7 +196,7 @@ static size_t saved_bytes(struct ld_device *dev, const struct ld_graph *graph,
     if (layer->kind == LD_LAYER_BN)
         return (size_t)in.C * 2 * sizeof(float);
     if (layer->kind == LD_LAYER_POOL && graph->map[layer->in].has_grad)
-        return map_bytes(dev, graph, plan, layer->out) / sizeof(float);
+        return dev->ops->map_values(dev, plan->shape[layer->out]);
     return 0;
 }
 
