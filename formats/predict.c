@@ -21,7 +21,14 @@ bool ld_predictor_make(struct ld_predictor *out, int n_columns,
     out->n_columns = n_columns;
     out->weight = ld_arena_new(arena, n * TAPS, sizeof(*out->weight), err);
     out->bias = ld_arena_new(arena, n, sizeof(*out->bias), err);
-    return out->weight && out->bias;
+    out->place = ld_arena_new(arena, n, sizeof(*out->place), err);
+    out->ends_block = ld_arena_new(arena, n, sizeof(*out->ends_block), err);
+    if (!out->weight || !out->bias || !out->place || !out->ends_block)
+        return false;
+    for (int c = 0; c < n_columns; c++)
+        out->place[c] = c;
+    out->ends_block[n - 1] = true;
+    return true;
 }
 
 /* ---- the fit ---- */
@@ -198,14 +205,16 @@ void ld_predict_encode(const struct ld_predictor *p, uint8_t *missed,
     for (size_t first = 0; first < n_rows; first += STRIP) {
         load_strip(scratch, rows + first * n_columns, n_columns);
         for (size_t c = 0; c < n_columns; c++) {
+            size_t at = (size_t)p->place[c] * n_rows + first;
+
             guess(p, c, scratch, add, sum);
             for (size_t r = 0; r < STRIP; r++) {
                 int16_t gap = (int16_t)(rows[(first + r) * n_columns + c] -
                                         ((int32_t)sum[r] >> SHIFT));
                 uint16_t zigzag = (uint16_t)((uint16_t)gap << 1 ^ gap >> 15);
 
-                missed[c * n_rows + first + r] = (uint8_t)zigzag;
-                high[c * n_rows + first + r] = (uint8_t)(zigzag >> 8);
+                missed[at + r] = (uint8_t)zigzag;
+                high[at + r] = (uint8_t)(zigzag >> 8);
             }
         }
     }
@@ -218,7 +227,7 @@ void ld_strip_decode_by(ld_pairs_fn *add, const struct ld_predictor *p,
     uint32_t sum[STRIP];
 
     for (size_t c = 0; c < n_columns; c++) {
-        const uint8_t *restrict low = missed + c * n_rows;
+        const uint8_t *restrict low = missed + (size_t)p->place[c] * n_rows;
         const uint8_t *restrict high = low + n_columns * n_rows;
         uint32_t *restrict pair = (uint32_t *)strip + c / 2 * STRIP;
         uint32_t mask = c % 2 == 0 ? 0 : 0xffff, shift = c % 2 == 0 ? 0 : 16;

@@ -25,11 +25,14 @@ enum {
 
 struct ld_predictor {
     int n_columns;
-    int16_t *weight; /* (n_columns, LD_PREDICT_TAPS) in 1/4096 */
-    int32_t *bias;   /* (n_columns) in 1/4096 */
+    int16_t *weight;  /* (n_columns, LD_PREDICT_TAPS) in 1/4096 */
+    int32_t *bias;    /* (n_columns) in 1/4096 */
+    int32_t *place;   /* (n_columns) where the bytes of a column stand */
+    bool *ends_block; /* (n_columns) by place: what comes next is unlike it */
 };
 
-/* A predictor of n_columns columns that guesses 0; the arena's. */
+/* A predictor of n_columns columns that guesses 0, each at its own place and
+ * all alike; the arena's. n_columns > 0. */
 bool ld_predictor_make(struct ld_predictor *out, int n_columns,
                        struct ld_arena *arena, struct ld_err *err);
 
@@ -38,11 +41,18 @@ bool ld_predictor_make(struct ld_predictor *out, int n_columns,
 bool ld_predictor_fit(struct ld_predictor *p, const int16_t *rows,
                       size_t n_rows, struct ld_err *err);
 
+/* Sets places and blocks by n_rows rows for chunks of chunk_rows: columns that
+ * are missed by as much stand side by side, and those of a block make the least
+ * bytes with one Huffman table for all. */
+bool ld_predictor_order(struct ld_predictor *p, const int16_t *rows,
+                        size_t n_rows, size_t chunk_rows, struct ld_err *err);
+
 /* Bytes of scratch that the two calls below need, aligned to 16. */
 size_t ld_predict_scratch_bytes(int n_columns);
 
-/* The low bytes of what was missed, (n_columns, n_rows), then the high bytes,
- * from rows (n_rows, n_columns); n_rows is a multiple of LD_PREDICT_STRIP. */
+/* The low bytes of what was missed, (n_columns by place, n_rows), then the high
+ * bytes, from rows (n_rows, n_columns); n_rows is a multiple of
+ * LD_PREDICT_STRIP. */
 void ld_predict_encode(const struct ld_predictor *p, uint8_t *missed,
                        const int16_t *rows, size_t n_rows, void *scratch);
 

@@ -86,7 +86,7 @@ INLINE_VNNI void block(const struct ld_predictor *p, int32_t *strip,
     }
 #pragma GCC unroll 4
     for (size_t k = 0; k < m; k++) {
-        const uint8_t *at = low + (c + k) * n_rows;
+        const uint8_t *at = low + (size_t)p->place[c + k] * n_rows;
         __m512i gap = gaps(at, at + n_columns * n_rows);
         size_t odd = (c + k) % 2, last = odd ? m : k + 2;
 

@@ -9,14 +9,14 @@
  *   /rows/class     fp32|fp16 (M, K)      class logits of the main rows, or of
  *                   all; then the background's, if the teacher has one:
  *                   (M, K + 1)
- *                   predicted: uint16 (B - 1, 4, R) and (K, M), what was
+ *                   predicted: uint16 (4 B - 4, R) and (K, M), what was
  *                   foretold taken away (formats/steps.h, formats/predict.h),
  *                   by /steps/box_weight, .. and the attributes box_step,
- *                   class_step; box logits come back but for a constant a side
- *   /features/location  int32 (F)    if the cache is to serve imitation:
- *   /features/rows  fp32|fp16 (F, C)      the teacher's features there
- *   /index/...      one entry a view: image_id, view (its number: 0 plain, 1
- *                   mirrored, or of the seeded ones), height, width,
+ *                   class_step; column i is the box_place[i]-th; box logits
+ * come back but for a constant a side /features/location  int32 (F)    if the
+ * cache is to serve imitation: /features/rows  fp32|fp16 (F, C)      the
+ * teacher's features there /index/...      one entry a view: image_id, view
+ * (its number: 0 plain, 1 mirrored, or of the seeded ones), height, width,
  *                   canvas_height, canvas_width, flipped, row_start, n_rows,
  *                   main_start, n_main, checksum (CRC-32 of the view's stored
  *                   bytes but the predicted: their frames have their own),
@@ -42,7 +42,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/box.h"
 
-enum { LD_SHARD_FORMAT = 3 };
+enum { LD_SHARD_FORMAT = 4 };
 
 /* Bits of a row's kind, as in assignment. */
 enum { LD_SHARD_MAIN = 1, LD_SHARD_VLR = 2 };

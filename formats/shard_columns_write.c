@@ -11,8 +11,8 @@
 
 enum {
     ZSTD_LEVEL = 1,
-    BLOCK_BYTES = 4096, /* enough that a Huffman table of its own pays */
-    SYMBOLS = 2048,     /* of which the entropy is taken; more are rare */
+    MATCH = 7,      /* what the bytes have in common is chance: not less */
+    SYMBOLS = 2048, /* of which the entropy is taken; more are rare */
 };
 
 /* ---- start ---- */
@@ -171,23 +171,25 @@ static void lay_out(struct ld_columns_writer *w, enum ld_column_id id)
         }
 }
 
-/* Compresses what was laid out; a block of a predicted chunk's frame ends
- * after some whole columns, which are alike. */
-static size_t compress(struct ld_columns_writer *w, const struct ld_column *is)
+/* Compresses what was laid out; the low bytes of a predicted chunk in the
+ * blocks that its predictor names. */
+static size_t compress(struct ld_columns_writer *w, enum ld_column_id id)
 {
-    size_t bytes = ld_column_chunk_bytes(is), half = bytes / 2, left = 0;
-    size_t block =
-        (BLOCK_BYTES - 1) / is->chunk_rows * is->chunk_rows + is->chunk_rows;
+    const struct ld_column *is = &w->is[id];
+    size_t bytes = ld_column_chunk_bytes(is), left = 0;
     ZSTD_inBuffer in = {w->shuffled, 0, 0};
     ZSTD_outBuffer out = {w->frame, w->frame_room, 0};
 
+    ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_minMatch,
+                           is->storage == LD_STORAGE_PREDICTED ? MATCH : 0);
     if (is->storage != LD_STORAGE_PREDICTED)
         return ZSTD_compress2(w->zstd, w->frame, w->frame_room, w->shuffled,
                               bytes);
     ZSTD_CCtx_setPledgedSrcSize(w->zstd, bytes);
-    while (in.pos < half && !ZSTD_isError(left)) {
-        in.size = in.pos + block < half ? in.pos + block : half;
-        left = ZSTD_compressStream2(w->zstd, &out, &in, ZSTD_e_flush);
+    for (size_t c = 0; c < is->row_items && !ZSTD_isError(left); c++) {
+        in.size += is->chunk_rows;
+        if (w->steps[id]->predictor.ends_block[c])
+            left = ZSTD_compressStream2(w->zstd, &out, &in, ZSTD_e_flush);
     }
     in.size = bytes;
     if (!ZSTD_isError(left))
@@ -208,7 +210,7 @@ static bool write_chunk(struct ld_columns_writer *w, enum ld_column_id id,
     offset[is->row_axis] = tail->n_chunks * is->chunk_rows;
     extent[is->row_axis] = offset[is->row_axis] + tail->n_rows;
     lay_out(w, id);
-    len = compress(w, is);
+    len = compress(w, id);
     if (ZSTD_isError(len))
         return ld_fail(err, LD_ERR_MEMORY, "%s: cannot compress: %s", w->path,
                        ZSTD_getErrorName(len));

@@ -10,7 +10,7 @@
 
 enum {
     CHUNK_BYTES = 32 * 1024,
-    PREDICTED_BYTES = 48 * 1024,
+    PREDICTED_BYTES = 18 * 1024,
     MAX_CHUNK_ROWS = 4096
 };
 
@@ -46,6 +46,7 @@ void ld_columns_of(const struct ld_shard_facts *facts,
     size_t item = ld_codec_bytes(facts->storage);
     unsigned B = (unsigned)facts->reg_max + 1, K = (unsigned)facts->n_logits;
     unsigned C = (unsigned)facts->feature_channels;
+    unsigned n_box = 4 * B - (unsigned)ld_shard_runs(facts); /* predicted */
 
     out[LD_COLUMN_LOCATION] = (struct ld_column){
         .name = "rows/location", .item_bytes = 4, .row_items = 1, .rank = 1};
@@ -72,13 +73,12 @@ void ld_columns_of(const struct ld_shard_facts *facts,
                                                 .rank = 2,
                                                 .dim = {0, C}};
     if (facts->storage == LD_STORAGE_PREDICTED) {
-        out[LD_COLUMN_BOX] =
-            (struct ld_column){.name = "rows/box",
-                               .item_bytes = item,
-                               .row_items = 4 * (size_t)(B - 1),
-                               .rank = 3,
-                               .row_axis = 2,
-                               .dim = {B - 1, 4, 0}};
+        out[LD_COLUMN_BOX] = (struct ld_column){.name = "rows/box",
+                                                .item_bytes = item,
+                                                .row_items = n_box,
+                                                .rank = 2,
+                                                .row_axis = 1,
+                                                .dim = {n_box, 0}};
         out[LD_COLUMN_CLASS] = (struct ld_column){.name = "rows/class",
                                                   .item_bytes = item,
                                                   .row_items = K,
@@ -130,7 +130,7 @@ bool ld_shard_steps_make(struct ld_shard_steps *out,
 }
 
 static bool put_steps(hid_t file, hid_t group, const struct ld_steps *s,
-                      const char *const names[3])
+                      const char *const names[4])
 {
     const struct ld_predictor *p = &s->predictor;
     size_t n = (size_t)p->n_columns;
@@ -138,11 +138,25 @@ static bool put_steps(hid_t file, hid_t group, const struct ld_steps *s,
     return ld_h5_put(file, names[0], H5T_IEEE_F64LE, &s->step, 1) &&
            ld_h5_put_array(group, names[1], H5T_STD_I16LE, p->weight,
                            n * LD_PREDICT_TAPS) &&
-           ld_h5_put_array(group, names[2], H5T_STD_I32LE, p->bias, n);
+           ld_h5_put_array(group, names[2], H5T_STD_I32LE, p->bias, n) &&
+           ld_h5_put_array(group, names[3], H5T_STD_I32LE, p->place, n);
+}
+
+/* Each place is some column's. */
+static bool places_fit(const struct ld_predictor *p)
+{
+    for (int c = 0; c < p->n_columns; c++) {
+        if (p->place[c] < 0 || p->place[c] >= p->n_columns)
+            return false;
+        for (int d = 0; d < c; d++)
+            if (p->place[d] == p->place[c])
+                return false;
+    }
+    return true;
 }
 
 static bool get_steps(hid_t file, hid_t group, struct ld_steps *s,
-                      const char *const names[3])
+                      const char *const names[4])
 {
     const struct ld_predictor *p = &s->predictor;
     size_t n = (size_t)p->n_columns;
@@ -151,12 +165,15 @@ static bool get_steps(hid_t file, hid_t group, struct ld_steps *s,
            isfinite(s->step) && s->step > 0 &&
            ld_h5_get_array(group, names[1], H5T_STD_I16LE, p->weight,
                            n * LD_PREDICT_TAPS) &&
-           ld_h5_get_array(group, names[2], H5T_STD_I32LE, p->bias, n);
+           ld_h5_get_array(group, names[2], H5T_STD_I32LE, p->bias, n) &&
+           ld_h5_get_array(group, names[3], H5T_STD_I32LE, p->place, n) &&
+           places_fit(p);
 }
 
-static const char *const box_names[3] = {"box_step", "box_weight", "box_bias"};
-static const char *const class_names[3] = {"class_step", "class_weight",
-                                           "class_bias"};
+static const char *const box_names[4] = {"box_step", "box_weight", "box_bias",
+                                         "box_place"};
+static const char *const class_names[4] = {"class_step", "class_weight",
+                                           "class_bias", "class_place"};
 
 bool ld_shard_steps_put(hid_t file, const struct ld_shard_steps *steps)
 {

@@ -25,7 +25,7 @@ enum ld_column_id {
  * The chunk of a predicted column holds its numbers column after column, a row
  * of the file along the last dimension, and what was foretold of each is taken
  * away (formats/predict.h); a block of the frame, with a Huffman table of its
- * own, is a few columns. */
+ * own, is some columns that are missed by as much. */
 struct ld_column {
     const char *name;  /* "rows/box" */
     size_t item_bytes; /* 1, 2 or 4 */
@@ -63,9 +63,9 @@ bool ld_shard_steps_make(struct ld_shard_steps *out,
                          const struct ld_shard_facts *facts,
                          struct ld_arena *arena, struct ld_err *err);
 
-/* /steps: box_weight, class_weight int16 (columns, 64), box_bias, class_bias
- * int32 (columns); attributes of the file box_step, class_step. As the arrays
- * of the index. */
+/* /steps: box_weight, class_weight int16 (columns, 64); box_bias, class_bias,
+ * box_place, class_place int32 (columns); attributes of the file box_step,
+ * class_step. As the arrays of the index. */
 bool ld_shard_steps_put(hid_t file, const struct ld_shard_steps *steps);
 bool ld_shard_steps_get(hid_t file, struct ld_shard_steps *steps);
 

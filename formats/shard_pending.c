@@ -76,12 +76,20 @@ static float *gather(const struct ld_pending *p, bool box, size_t width,
 }
 
 static bool fit(const struct ld_pending *p, struct ld_steps *s, bool box,
-                double T, double grad_error, struct ld_err *err)
+                double T, const struct ld_shard_facts *facts,
+                struct ld_err *err)
 {
     size_t width = (size_t)s->groups * (size_t)s->width;
     float *rows = gather(p, box, width, err);
-    bool ok = rows && ld_steps_fit(s, rows, box ? p->n_rows : p->n_main, T,
-                                   grad_error, err);
+    struct ld_column columns[LD_N_COLUMNS];
+    bool ok;
+
+    ld_columns_of(facts, columns);
+    ok = rows &&
+         ld_steps_fit(s, rows, box ? p->n_rows : p->n_main, T,
+                      facts->asked_gradient_error,
+                      columns[box ? LD_COLUMN_BOX : LD_COLUMN_CLASS].chunk_rows,
+                      err);
 
     ld_delete(rows);
     return ok;
@@ -90,10 +98,8 @@ static bool fit(const struct ld_pending *p, struct ld_steps *s, bool box,
 bool ld_pending_fit(const struct ld_pending *p, struct ld_shard_steps *steps,
                     const struct ld_shard_facts *facts, struct ld_err *err)
 {
-    double grad_error = facts->asked_gradient_error;
-
-    return fit(p, &steps->box, true, LD_TEMPERATURE, grad_error, err) &&
-           fit(p, &steps->class_rows, false, KD_TEMPERATURE, grad_error, err);
+    return fit(p, &steps->box, true, LD_TEMPERATURE, facts, err) &&
+           fit(p, &steps->class_rows, false, KD_TEMPERATURE, facts, err);
 }
 
 void ld_pending_free(struct ld_pending *p)

@@ -189,7 +189,8 @@ static bool choose_step(struct ld_steps *s, const float *rows, size_t n_rows,
 }
 
 bool ld_steps_fit(struct ld_steps *s, const float *rows, size_t n_rows,
-                  double T, double grad_error, struct ld_err *err)
+                  double T, double grad_error, size_t chunk_rows,
+                  struct ld_err *err)
 {
     size_t row_items = (size_t)s->groups * (size_t)s->width;
     size_t every = n_rows / MOST_MEASURED + 1, n_some = n_rows / every;
@@ -204,7 +205,8 @@ bool ld_steps_fit(struct ld_steps *s, const float *rows, size_t n_rows,
 
     if (ok) {
         ld_steps_keep(s, kept, rows, n_rows);
-        ok = ld_predictor_fit(&s->predictor, kept, n_rows, err);
+        ok = ld_predictor_fit(&s->predictor, kept, n_rows, err) &&
+             ld_predictor_order(&s->predictor, kept, n_rows, chunk_rows, err);
     }
     ld_delete(some);
     ld_delete(kept);

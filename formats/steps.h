@@ -29,9 +29,10 @@ bool ld_steps_make(struct ld_steps *out, int groups, int width, bool relative,
 
 /* Sets step and predictor by n_rows rows (n_rows, groups, width) that stand for
  * all: the longest step at which the gradient at temperature T is off by at
- * most `grad_error` late in training. */
+ * most `grad_error` late in training. Chunks will have chunk_rows rows. */
 bool ld_steps_fit(struct ld_steps *s, const float *rows, size_t n_rows,
-                  double T, double grad_error, struct ld_err *err);
+                  double T, double grad_error, size_t chunk_rows,
+                  struct ld_err *err);
 
 /* What is kept of n_rows rows: (n_rows, n_columns). */
 void ld_steps_keep(const struct ld_steps *s, int16_t *kept, const float *rows,

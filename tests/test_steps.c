@@ -59,9 +59,10 @@ START_TEST(the_step_is_as_long_as_the_error_allows)
 
         ck_assert(
             ld_steps_make(&box, 4, 17, true, &arena, &err) &&
-            ld_steps_fit(&box, r.box_logits, 2000, 10, asked[i], &err) &&
+            ld_steps_fit(&box, r.box_logits, 2000, 10, asked[i], 256, &err) &&
             ld_steps_make(&class_rows, 1, 80, false, &arena, &err) &&
-            ld_steps_fit(&class_rows, r.class_logits, 2000, 2, asked[i], &err));
+            ld_steps_fit(&class_rows, r.class_logits, 2000, 2, asked[i], 256,
+                         &err));
         off = late_error(&box, r.box_logits, 2000, 10) / asked[i];
         ck_assert_double_gt(off, 0.85);
         ck_assert_double_le(off, 1);
@@ -98,10 +99,11 @@ START_TEST(logits_come_back_within_half_a_step)
     struct ld_record r = rows_of(80, 1000);
     struct ld_steps box, class_rows;
 
-    ck_assert(ld_steps_make(&box, 4, 17, true, &arena, &err) &&
-              ld_steps_fit(&box, r.box_logits, 1000, 10, 1e-2, &err) &&
-              ld_steps_make(&class_rows, 1, 80, false, &arena, &err) &&
-              ld_steps_fit(&class_rows, r.class_logits, 1000, 2, 1e-2, &err));
+    ck_assert(
+        ld_steps_make(&box, 4, 17, true, &arena, &err) &&
+        ld_steps_fit(&box, r.box_logits, 1000, 10, 1e-2, 256, &err) &&
+        ld_steps_make(&class_rows, 1, 80, false, &arena, &err) &&
+        ld_steps_fit(&class_rows, r.class_logits, 1000, 2, 1e-2, 256, &err));
     check_within_half_a_step(&box, r.box_logits, 1000);
     check_within_half_a_step(&class_rows, r.class_logits, 1000);
 }
@@ -150,7 +152,7 @@ static void check_bins(int B)
     for (size_t i = 0; i < 2 * n; i++)
         rows[i] = 3 * ld_rng_normal(&rng);
     ck_assert(ld_steps_make(&s, 4, B, true, &arena, &err) &&
-              ld_steps_fit(&s, rows, 128, 10, 1e-2, &err));
+              ld_steps_fit(&s, rows, 128, 10, 1e-2, 256, &err));
     check_strips(&s, rows);
 }
 
@@ -163,10 +165,10 @@ START_TEST(strips_give_what_rows_give)
         struct ld_record r = rows_of(classes[i], 600);
 
         ck_assert(ld_steps_make(&s, 1, classes[i], false, &arena, &err) &&
-                  ld_steps_fit(&s, r.class_logits, 600, 2, 1e-2, &err));
+                  ld_steps_fit(&s, r.class_logits, 600, 2, 1e-2, 256, &err));
         check_strips(&s, r.class_logits);
         ck_assert(ld_steps_make(&s, 4, 17, true, &arena, &err) &&
-                  ld_steps_fit(&s, r.box_logits, 600, 10, 1e-2, &err));
+                  ld_steps_fit(&s, r.box_logits, 600, 10, 1e-2, 256, &err));
         check_strips(&s, r.box_logits);
     }
     check_bins(9);
@@ -183,12 +185,12 @@ START_TEST(logits_of_any_size_find_a_step)
     for (int i = 0; i < 2 * 68; i++)
         rows[i] = i % 17 == 3 ? 3e4F : -3e4F; /* far beyond a detector's */
     ck_assert(ld_steps_make(&s, 4, 17, true, &arena, &err) &&
-              ld_steps_fit(&s, rows, 2, 10, 1e-3, &err));
+              ld_steps_fit(&s, rows, 2, 10, 1e-3, 256, &err));
     ck_assert_double_le(late_error(&s, rows, 2, 10), 1e-3);
     memset(rows, 0, sizeof(rows));
-    ck_assert(ld_steps_fit(&s, rows, 2, 10, 1e-3, &err));
+    ck_assert(ld_steps_fit(&s, rows, 2, 10, 1e-3, 256, &err));
     ck_assert_double_gt(s.step, 0);
-    ck_assert(ld_steps_fit(&s, rows, 0, 10, 1e-3, &err));
+    ck_assert(ld_steps_fit(&s, rows, 0, 10, 1e-3, 256, &err));
     ck_assert_double_gt(s.step, 0);
 }
 END_TEST
