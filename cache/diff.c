@@ -169,7 +169,7 @@ static void print(const struct diff *d)
     printf("%lld views in both, %lld in one alone, %lld with other rows\n",
            (long long)d->n_both, (long long)d->n_lacking,
            (long long)d->n_other_rows);
-    printf("%-6s %9s %9s %11s %11s %12s %11s\n", "level", "rows", "main",
+    printf("%-6s %9s %9s %11s %11s %12s %11s\n", "level", "rows", "classes",
            "box logit", "LD gradient", "class logit", "KD gradient");
     for (int i = 0; i < LD_MAX_LEVELS; i++) {
         snprintf(name, sizeof(name), "P%d", i + 3);

@@ -31,6 +31,7 @@ static void set_status(struct answer *answer, int status)
 
 static void complain(struct answer *answer, const struct ld_err *err)
 {
+    fflush(stdout); /* in their order, where both go to one place */
     fprintf(stderr, "ld-inspect: %s\n", err->text);
     set_status(answer, (int)err->code);
 }
@@ -288,6 +289,18 @@ static void show_record(const struct ld_inspect_request *request,
 
 /* ---- main ---- */
 
+/* Whole shards that are not all, or do not belong together, are no cache. */
+static void verify_folder(const char *path, struct answer *answer)
+{
+    struct ld_err err = {0};
+    struct ld_cache *cache =
+        answer->status == 0 ? ld_cache_open(path, &err) : NULL;
+
+    if (err.code != LD_OK)
+        complain(answer, &err);
+    ld_cache_close(cache);
+}
+
 static void visit_shards(const struct ld_inspect_request *request,
                          const char *path, bool folder, struct answer *answer)
 {
@@ -307,6 +320,8 @@ static void visit_shards(const struct ld_inspect_request *request,
             show_record(request, paths[i], answer);
         print_answer(answer);
     }
+    if (folder && n > 0 && request->task == LD_INSPECT_VERIFY)
+        verify_folder(path, answer);
     ld_arena_free(&arena);
 }
 

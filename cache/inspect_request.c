@@ -25,7 +25,9 @@ static const char usage[] =
     "from; the error that storing adds to a gradient; images left out.\n"
     "\n"
     "  --verify          reads every byte and checks every checksum; names\n"
-    "                    each damaged shard, image and view\n"
+    "                    each damaged shard, image and view, and the parts "
+    "that\n"
+    "                    a folder lacks\n"
     "  --record ID       one image's rows, of its plain view, which is view "
     "0;\n"
     "                    ID:flip its flipped one, which is ID:view=1; of a "
@@ -194,11 +196,30 @@ static bool take_option(struct ld_inspect_request *request, int option,
     }
 }
 
+/* The first option that what is asked for does not take; or NULL. */
+static const char *misplaced(const struct ld_inspect_request *request)
+{
+    bool draws = request->task == LD_INSPECT_RENDER;
+    bool reports = request->task == LD_INSPECT_REPORT;
+
+    if (request->json && request->task >= LD_INSPECT_RENDER)
+        return "--json";
+    if (request->config && !draws && !reports)
+        return "--config";
+    if (request->out && !draws && !reports)
+        return "--out";
+    return request->n_locations > 0 && !draws ? "--locations" : NULL;
+}
+
 static bool check_request(const struct ld_inspect_request *request,
                           struct ld_err *err)
 {
     bool draws = request->task == LD_INSPECT_RENDER;
+    const char *option = misplaced(request);
 
+    if (option)
+        return ld_fail(err, LD_ERR_USAGE, "%s: not expected here (see --help)",
+                       option);
     if (request->n_paths == 0)
         return ld_fail(err, LD_ERR_USAGE,
                        "expected a shard or a folder: see ld-inspect --help");

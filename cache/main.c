@@ -102,13 +102,22 @@ static const struct option options[] = {
 
 typedef bool command_fn(struct ld_cache_command *command, struct ld_err *err);
 
-static const struct {
+#define BIT(option) (1U << ((option)-OPT_TEACHER))
+#define FOR_A_RUN \
+    (BIT(OPT_TEACHER) | BIT(OPT_SET) | BIT(OPT_DEVICE) | BIT(OPT_THREADS))
+
+static const struct command {
     const char *name;
     command_fn *run;
+    unsigned options; /* that it takes, a bit each */
 } commands[] = {
-    {"precompute", ld_precompute}, {"verify", ld_cache_verify},
-    {"merge", ld_cache_merge},     {"export", ld_cache_export},
-    {"diff", ld_cache_diff},
+    {"precompute", ld_precompute,
+     FOR_A_RUN | BIT(OPT_OUT) | BIT(OPT_PART) | BIT(OPT_GRAD_ERROR) |
+         BIT(OPT_SELECT)},
+    {"verify", ld_cache_verify, FOR_A_RUN | BIT(OPT_RECORDS)},
+    {"merge", ld_cache_merge, 0},
+    {"export", ld_cache_export, BIT(OPT_OUT) | BIT(OPT_NPZ) | BIT(OPT_NATIVE)},
+    {"diff", ld_cache_diff, BIT(OPT_TOLERANCE)},
 };
 
 /* True if the option asks for a text, which is then printed. */
@@ -132,7 +141,8 @@ static bool parse_records(const char *text, int *records, struct ld_err *err)
 
     *records = (int)number;
     return (end != text && *end == 0 && number > 0 && number <= INT_MAX) ||
-           ld_fail(err, LD_ERR_USAGE, "--records %s: expected a number", text);
+           ld_fail(err, LD_ERR_USAGE, "--records %s: expected a number from 1",
+                   text);
 }
 
 static bool take_grad_error(struct ld_settings *settings, const char *value,
@@ -187,8 +197,20 @@ static bool take_option(struct ld_cache_command *command, int option,
     }
 }
 
-static bool run_command(struct ld_cache_command *command, int argc, char **argv,
-                        struct ld_err *err)
+static bool only_own(const struct command *command, unsigned given,
+                     struct ld_err *err)
+{
+    for (const struct option *o = options; o->name; o++)
+        if (given & ~command->options & BIT(o->val))
+            return ld_fail(err, LD_ERR_USAGE,
+                           "--%s: is no option of %s (see --help)", o->name,
+                           command->name);
+    return true;
+}
+
+/* `given`: the options that there were, a bit each. */
+static bool run_command(struct ld_cache_command *command, unsigned given,
+                        int argc, char **argv, struct ld_err *err)
 {
     const char *name = optind < argc ? argv[optind] : "";
 
@@ -197,7 +219,8 @@ static bool run_command(struct ld_cache_command *command, int argc, char **argv,
             continue;
         command->words = (const char *const *)argv + optind + 1;
         command->n_words = argc - optind - 1;
-        return commands[i].run(command, err);
+        return only_own(&commands[i], given, err) &&
+               commands[i].run(command, err);
     }
     return ld_fail(err, LD_ERR_USAGE,
                    "'%s': expected precompute, verify, merge, export or diff "
@@ -210,14 +233,17 @@ int main(int argc, char **argv)
     struct ld_err err = {0};
     struct ld_arena arena = {0};
     struct ld_cache_command command = {.arena = &arena};
+    unsigned given = 0;
     int option;
 
     ld_parallel_start(argv);
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (answer(option) || !take_option(&command, option, &err))
             break;
+        given |= BIT(option);
+    }
     if (option == -1)
-        run_command(&command, argc, argv, &err);
+        run_command(&command, given, argc, argv, &err);
     ld_arena_free(&arena);
 
     if (err.code != LD_OK)

@@ -423,6 +423,8 @@ precompute --out other-rows --set assign.topk=5 >out.txt 2>&1
 exits "with other rows it does" 1 ", 32 with other rows" "$cache" diff shards other-rows --tolerance 9
 exits "with more views too" 1 "16 in one alone" "$cache" diff shards seeded --tolerance 9
 refuses "a diff of what is no whole cache" "these are missing: 1, 3" "$cache" diff shards half-1
+refuses "nor is one verified as if it were all" "these are missing: 1, 3" "$inspect" --verify half-1
+runs "a shard of it is" "$inspect" --verify half-1/part-00002-of-00004.h5
 refuses "a tolerance that is none" "--tolerance x" "$cache" diff shards merged --tolerance x
 runs "a cache is exported for numpy" "$cache" export shards --npz --out npz
 runs "and as plain HDF5" "$cache" export shards --native --out native
@@ -433,6 +435,8 @@ refuses "nor in both forms at once" "--npz|--native" "$cache" export shards --np
 
 # ---- bad input: one line, nothing lost ----
 refuses "an unknown command" "expected train, check" "$distill" dance
+refuses "an option of another command" "--npz: is no option of diff" "$cache" diff shards shards --npz
+refuses "an option of another task" "--out: not expected here" "$inspect" shards --out x.png
 refuses "a missing config" "none.yaml" "$distill" train none.yaml --out bad
 printf 'train: {epoch: 3}\n' >bad.yaml
 refuses "an unknown key, with the nearest known" "did you mean train.epochs" "$distill" train bad.yaml --out bad

@@ -186,8 +186,11 @@ START_TEST(verification_names_damaged_images_and_views)
 
     write_shard("a.h5", 6);
     write_shard("b.h5", 6);
-    ck_assert_int_eq(run("--verify .", out), 0);
+    ck_assert_int_eq(run("--verify a.h5 b.h5", out), 0);
+    assert_holds(out, "a.h5: whole: 6 views");
+    ck_assert_int_eq(run("--verify .", out), LD_ERR_MISMATCH);
     assert_holds(out, "./a.h5: whole: 6 views");
+    assert_holds(out, "ld-inspect: ./a.h5: view 0 of image 1 is in ./b.h5 too");
 
     bytes = scratch_get("a.h5", &len);
     for (size_t i = 512; i < len; i++)
