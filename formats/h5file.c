@@ -8,8 +8,6 @@
 
 /* ---- errors ---- */
 
-enum { REASON = 256 };
-
 /* Called from the outermost error to the innermost: the last one stays. Of
  * "... errno = 28, error message = 'No space left on device', ..." the
  * system's words. */
@@ -25,18 +23,32 @@ static herr_t keep_deepest(unsigned n, const H5E_error2_t *error, void *data)
         text = words + sizeof(mark) - 1;
         len = strcspn(text, "'");
     }
-    snprintf(data, REASON, "%.*s", (int)len, text);
+    snprintf(data, LD_H5_REASON, "%.*s", (int)len, text);
     return 0;
 }
 
 bool ld_h5_fail(struct ld_err *err, enum ld_code code, const char *path,
                 const char *doing)
 {
-    char reason[REASON] = "";
+    char reason[LD_H5_REASON] = "";
 
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_deepest, reason);
     return ld_fail(err, code, "%s: cannot %s: %s", path, doing,
                    *reason ? reason : "HDF5 gives no reason");
+}
+
+static herr_t note(hid_t stack, void *reason)
+{
+    if (*(const char *)reason == 0)
+        H5Ewalk2(stack, H5E_WALK_DOWNWARD, keep_deepest, reason);
+    return 0;
+}
+
+void ld_h5_note_reason(char reason[LD_H5_REASON])
+{
+    if (reason)
+        *reason = 0;
+    H5Eset_auto2(H5E_DEFAULT, reason ? note : NULL, reason);
 }
 
 /* ---- files ---- */

@@ -14,12 +14,20 @@
 #include "kernels/base/error.h"
 #include "kernels/base/mem.h"
 
-enum { LD_H5_MAX_TEXT = 1 << 20 }; /* bytes of one string that is read */
+enum {
+    LD_H5_MAX_TEXT = 1 << 20, /* bytes of one string that is read */
+    LD_H5_REASON = 256,
+};
 
 /* Records "<path>: cannot <doing>: <HDF5's deepest reason>", where the system's
  * own words stand for it if it was a system call. Returns false. */
 bool ld_h5_fail(struct ld_err *err, enum ld_code code, const char *path,
                 const char *doing);
+
+/* From now on the reason of the first failure, as above, goes to `reason`,
+ * which is emptied: HDF5 itself forgets it with the next call, and after a
+ * failure there are things to close. NULL: no more. */
+void ld_h5_note_reason(char reason[LD_H5_REASON]);
 
 /* A new file, for reading and writing. Every call below on its identifier keeps
  * HDF5's own error printing off in this thread. */

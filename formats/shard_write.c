@@ -407,22 +407,23 @@ static bool complete_file(struct ld_shard_writer *w, uint64_t *address,
                           size_t *n_frames, struct ld_err *err)
 {
     struct ld_frame *frames = NULL;
+    char reason[LD_H5_REASON];
     bool ok = ld_columns_flush(&w->columns, err) &&
               ld_columns_frames(&w->columns, w->temporary, &frames, n_frames,
                                 &w->arena, err);
 
+    ld_h5_note_reason(reason);
     settle_facts(w);
-    if (ok && !(write_index(w, frames, *n_frames, address, err) &&
-                write_skipped(w) && ld_facts_put(w->file, &w->facts) &&
-                (w->facts.storage != LD_STORAGE_PREDICTED ||
-                 ld_shard_steps_put(w->file, &w->steps))))
-        ok = ld_h5_fail(err, LD_ERR_IO, w->path, "write");
-    if (!ld_columns_close(&w->columns) && ok)
-        ok = ld_h5_fail(err, LD_ERR_IO, w->path, "write");
-    if (H5Fclose(w->file) < 0 && ok)
-        ok = ld_h5_fail(err, LD_ERR_IO, w->path, "write");
+    ok = ok && write_index(w, frames, *n_frames, address, err) &&
+         write_skipped(w) && ld_facts_put(w->file, &w->facts) &&
+         (w->facts.storage != LD_STORAGE_PREDICTED ||
+          ld_shard_steps_put(w->file, &w->steps));
+    ok = ld_columns_close(&w->columns) && ok;
+    ok = H5Fclose(w->file) >= 0 && ok;
     w->file = -1;
-    return ok;
+    ld_h5_note_reason(NULL);
+    return ok || ld_fail(err, LD_ERR_IO, "%s: cannot write: %s", w->path,
+                         *reason ? reason : "HDF5 gives no reason");
 }
 
 bool ld_shard_finish(struct ld_shard_writer *w, struct ld_err *err)
