@@ -10,7 +10,7 @@
 
 enum {
     CHUNK_BYTES = 32 * 1024,
-    PREDICTED_BYTES = 18 * 1024,
+    PREDICTED_BYTES = 24 * 1024,
     MAX_CHUNK_ROWS = 4096
 };
 
