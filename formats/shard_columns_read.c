@@ -40,32 +40,64 @@ bool ld_columns_place(struct ld_columns *columns, const struct ld_frame *frames,
     return at == n_frames;
 }
 
-bool ld_columns_scratch_new(struct ld_columns_scratch *out,
-                            const struct ld_columns *columns,
-                            struct ld_arena *arena, struct ld_err *err)
+static void discard(struct ld_columns_scratch *scratch)
 {
+    if (!scratch)
+        return;
+    ld_delete(scratch->frame);
+    ld_delete(scratch->chunk);
+    ld_delete(scratch->strip);
+    ZSTD_freeDCtx(scratch->zstd);
+    ld_delete(scratch);
+}
+
+static struct ld_columns_scratch *make(const struct ld_columns *columns,
+                                       struct ld_err *err)
+{
+    struct ld_columns_scratch *out = ld_new(1, sizeof(*out), err);
     size_t widest = 0;
 
+    if (!out)
+        return NULL;
     for (int c = 0; c < LD_N_COLUMNS; c++)
         if (columns->is[c].row_items > widest)
             widest = columns->is[c].row_items;
-    *out = (struct ld_columns_scratch){
-        .frame = ld_arena_new(arena, columns->largest_frame, 1, err),
-        .chunk = ld_arena_new(arena, columns->largest_chunk, 1, err),
-        .strip =
-            ld_arena_new(arena, ld_predict_scratch_bytes((int)widest), 1, err),
-        .zstd = ZSTD_createDCtx(),
-    };
+    out->frame = ld_new(columns->largest_frame, 1, err);
+    out->chunk = ld_new(columns->largest_chunk, 1, err);
+    out->strip = ld_new(ld_predict_scratch_bytes((int)widest), 1, err);
+    out->zstd = ZSTD_createDCtx();
     if (out->frame && out->chunk && out->strip && out->zstd)
-        return true;
-    ld_columns_scratch_free(out);
-    return ld_fail(err, LD_ERR_MEMORY, "out of memory to read a shard");
+        return out;
+    discard(out);
+    ld_fail(err, LD_ERR_MEMORY, "out of memory to read a shard");
+    return NULL;
 }
 
-void ld_columns_scratch_free(struct ld_columns_scratch *scratch)
+struct ld_columns_scratch *
+ld_columns_scratch_take(const struct ld_columns *columns, struct ld_err *err)
 {
-    ZSTD_freeDCtx(scratch->zstd);
-    *scratch = (struct ld_columns_scratch){0};
+    for (int i = 0; i < LD_COLUMNS_SPARES; i++) {
+        struct ld_columns_scratch *spare =
+            atomic_exchange(&columns->spare[i], NULL);
+
+        if (spare)
+            return spare;
+    }
+    return make(columns, err);
+}
+
+void ld_columns_scratch_give(const struct ld_columns *columns,
+                             struct ld_columns_scratch *scratch)
+{
+    for (int i = 0; scratch && i < LD_COLUMNS_SPARES; i++)
+        scratch = atomic_exchange(&columns->spare[i], scratch);
+    discard(scratch);
+}
+
+void ld_columns_scratch_free(const struct ld_columns *columns)
+{
+    for (int i = 0; columns->spare && i < LD_COLUMNS_SPARES; i++)
+        discard(atomic_exchange(&columns->spare[i], NULL));
 }
 
 /* Rows [first, first + n_rows) of a shuffled chunk. */

@@ -178,14 +178,17 @@ static bool read_metadata(struct ld_shard *shard, int64_t n_rows[LD_N_COLUMNS],
 static bool open_file(struct ld_shard *shard, const char *path,
                       struct ld_err *err)
 {
+    struct ld_columns *columns = &shard->columns;
+
     shard->path = ld_arena_text(&shard->arena, path, strlen(path), err);
-    if (!shard->path)
+    columns->path = shard->path;
+    columns->spare = ld_arena_new(&shard->arena, LD_COLUMNS_SPARES,
+                                  sizeof(*columns->spare), err);
+    if (!columns->path || !columns->spare)
         return false;
-    shard->columns.path = shard->path;
-    shard->columns.fd = open(path, O_RDONLY | O_CLOEXEC);
-    return shard->columns.fd >= 0 ||
-           ld_fail(err, LD_ERR_IO, "%s: cannot open: %s", path,
-                   strerror(errno));
+    columns->fd = open(path, O_RDONLY | O_CLOEXEC);
+    return columns->fd >= 0 || ld_fail(err, LD_ERR_IO, "%s: cannot open: %s",
+                                       path, strerror(errno));
 }
 
 static bool load(struct ld_shard *shard, const char *path, struct ld_err *err)
@@ -224,6 +227,7 @@ void ld_shard_close(struct ld_shard *shard)
 
     if (!shard)
         return;
+    ld_columns_scratch_free(&shard->columns);
     if (shard->columns.fd >= 0)
         close(shard->columns.fd);
     arena = shard->arena;

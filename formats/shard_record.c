@@ -9,7 +9,7 @@ struct reading {
     const struct ld_shard *shard;
     const struct ld_shard_entry *entry;
     struct ld_arena *arena;
-    struct ld_columns_scratch scratch;
+    struct ld_columns_scratch *scratch;
     uint32_t crc;
     struct ld_err *err;
 };
@@ -41,7 +41,7 @@ static void *read_stored(struct reading *r, enum ld_column_id id)
     void *stored = ld_arena_new(r->arena, bytes, 1, r->err);
 
     if (!stored || !ld_columns_read(&r->shard->columns, id, start, n, stored,
-                                    &r->scratch, r->err))
+                                    r->scratch, r->err))
         return NULL;
     r->crc = (uint32_t)crc32_z(r->crc, stored, bytes);
     return stored;
@@ -59,7 +59,7 @@ static const float *read_predicted(struct reading *r, enum ld_column_id id)
                      sizeof(*numbers), r->err);
 
     return numbers && ld_columns_restore(columns, id, start, n, numbers,
-                                         &r->scratch, r->err)
+                                         r->scratch, r->err)
                ? numbers
                : NULL;
 }
@@ -186,12 +186,13 @@ static bool read_record(const struct ld_shard *shard, int index,
     struct reading r = {.shard = shard,
                         .entry = &shard->entries[index],
                         .arena = arena,
+                        .scratch =
+                            ld_columns_scratch_take(&shard->columns, err),
                         .err = err};
     char place[4200], name[32];
-    bool ok = ld_columns_scratch_new(&r.scratch, &shard->columns, arena, err) &&
-              how(&r, out);
+    bool ok = r.scratch && how(&r, out);
 
-    ld_columns_scratch_free(&r.scratch);
+    ld_columns_scratch_give(&shard->columns, r.scratch);
     if (ok)
         return true;
     ld_view_name(&out->view, shard->facts.seeded_views > 0, name);
@@ -229,17 +230,16 @@ static bool read_columns(const struct ld_shard *shard, struct ld_record *out,
                          struct ld_err *err)
 {
     const struct ld_columns *columns = &shard->columns;
-    struct ld_columns_scratch scratch = {0};
+    struct ld_columns_scratch *scratch = ld_columns_scratch_take(columns, err);
     int32_t *location = ld_arena_new(arena, n_rows, sizeof(*location), err);
     uint8_t *kind = ld_arena_new(arena, n_rows, sizeof(*kind), err);
-    bool ok = location && kind &&
-              ld_columns_scratch_new(&scratch, columns, arena, err) &&
-              ld_columns_read(columns, LD_COLUMN_LOCATION, 0, n_rows, location,
-                              &scratch, err) &&
-              ld_columns_read(columns, LD_COLUMN_KIND, 0, n_rows, kind,
-                              &scratch, err);
+    bool ok =
+        scratch && location && kind &&
+        ld_columns_read(columns, LD_COLUMN_LOCATION, 0, n_rows, location,
+                        scratch, err) &&
+        ld_columns_read(columns, LD_COLUMN_KIND, 0, n_rows, kind, scratch, err);
 
-    ld_columns_scratch_free(&scratch);
+    ld_columns_scratch_give(columns, scratch);
     for (int i = 0; ok && i < shard->n_views; i++) {
         ld_shard_entry(shard, i, &out[i]);
         out[i].location = location + shard->entries[i].row_start;
