@@ -60,8 +60,14 @@ struct ld_loss_batch {
                            are read, of the VLR too if rules.vlr_kd > 0
                          */
     int teacher_K;      /* KD is over the first teacher_K <= K class logits */
-    double *sums;       /* (LD_N_SUMS) the caller writes the positives,
-                           loss_weights the weight; loss_run reads both */
+    /* Instead of teacher_box and teacher_class, as a cache keeps them: whole
+     * numbers of a step, which is the row's own (n_rows). Of a box (n_rows, B -
+     * 1, 4), the bins after each side's first, which is 0, with the four sides
+     * side by side; of classes (n_rows, teacher_K). NULL: none. */
+    const int16_t *teacher_box_kept, *teacher_class_kept;
+    const float *teacher_box_step, *teacher_class_step;
+    double *sums; /* (LD_N_SUMS) the caller writes the positives,
+                     loss_weights the weight; loss_run reads both */
 };
 
 enum ld_term {

@@ -10,6 +10,9 @@
  * own terms, and the pieces are added in order. */
 enum { MAX_PIECES = 256, MIN_PIECE = 64 };
 
+/* A network has no more (kernels/net/gfl.c). */
+enum { MAX_BINS = 256, MAX_LOGITS = 10001 };
+
 /* What one loss_run needs everywhere. */
 struct loss_job {
     const struct ld_loss_batch *batch;
@@ -236,19 +239,37 @@ static void row_detect(struct loss_job *job, struct ld_loss_terms *out,
 
 /* ---- rows with a teacher ---- */
 
+/* A row's numbers of its step as logits: `groups` runs of `width`, the first
+ * of which is 0 if the others are relative to it. */
+static void restore(float *logits, const int16_t *kept, float step, int groups,
+                    int width, int relative)
+{
+    for (int g = 0; g < groups; g++)
+        for (int k = 0; k < width; k++)
+            logits[g * width + k] =
+                k < relative ? 0 : step * kept[(k - relative) * groups + g];
+}
+
 /* Each side is a distribution; the reference's RetinaNet takes all four for
  * one. */
 static void row_sides(struct loss_job *job, struct ld_loss_terms *out,
                       const struct loss_row *row, enum ld_term term,
                       double factor)
 {
-    int B = job->batch->B;
-    int n = job->batch->head == LD_HEAD_RETINA ? 4 * B : B;
-    const float *teacher =
-        job->batch->teacher_box + (size_t)row->i * 4 * (size_t)B;
+    const struct ld_loss_batch *batch = job->batch;
+    int B = batch->B, sides = 4 * B;
+    int n = batch->head == LD_HEAD_RETINA ? sides : B;
+    size_t i = (size_t)row->i;
     float T = term == LD_TERM_LD ? job->rules->ld_T : job->rules->vlr_T;
+    float room[4 * MAX_BINS];
+    const float *teacher = room;
 
-    for (int at = 0; at < 4 * B; at += n)
+    if (batch->teacher_box)
+        teacher = batch->teacher_box + i * (size_t)sides;
+    else
+        restore(room, batch->teacher_box_kept + i * (size_t)(sides - 4),
+                batch->teacher_box_step[i], 4, B, 1);
+    for (int at = 0; at < sides; at += n)
         out->value[term][row->level] +=
             factor *
             ld_cpu_kl(row->dr + at, row->r + at, teacher + at, n, T, factor);
@@ -258,9 +279,17 @@ static void row_classes(struct loss_job *job, struct ld_loss_terms *out,
                         const struct loss_row *row, enum ld_term term,
                         double factor)
 {
-    int K = job->batch->teacher_K;
-    const float *teacher = job->batch->teacher_class + (size_t)row->i * K;
+    const struct ld_loss_batch *batch = job->batch;
+    int K = batch->teacher_K;
+    size_t i = (size_t)row->i, first = i * (size_t)K;
+    float room[MAX_LOGITS];
+    const float *teacher = room;
 
+    if (batch->teacher_class)
+        teacher = batch->teacher_class + first;
+    else
+        restore(room, batch->teacher_class_kept + first,
+                batch->teacher_class_step[i], 1, K, 0);
     out->value[term][row->level] +=
         factor *
         ld_cpu_kl(row->dz, row->z, teacher, K, job->rules->kd_T, factor);
@@ -282,18 +311,20 @@ static void row_run(struct loss_job *job, struct ld_loss_terms *out, int i)
                            batch->quality ? batch->quality + at : NULL,
                            batch->quality ? job->d_quality + at : NULL};
     bool positive = batch->label[i] >= 0, valuable = batch->vlr[i] > 0;
+    bool box = batch->teacher_box || batch->teacher_box_kept;
+    bool classes = batch->teacher_class || batch->teacher_class_kept;
 
     if (positive)
         row_detect(job, out, &row);
-    if (positive && batch->teacher_box && rules->ld > 0)
+    if (positive && box && rules->ld > 0)
         row_sides(job, out, &row, LD_TERM_LD, job->ld * job->weight[i]);
-    if (valuable && batch->teacher_box && rules->vlr > 0)
+    if (valuable && box && rules->vlr > 0)
         row_sides(job, out, &row, LD_TERM_VLR,
                   job->vlr * batch->vlr[i] *
                       (batch->head == LD_HEAD_FCOS ? job->weight[i] : 1));
-    if (positive && batch->teacher_class && rules->kd > 0)
+    if (positive && classes && rules->kd > 0)
         row_classes(job, out, &row, LD_TERM_KD, rules->kd / job->n_main[level]);
-    if (valuable && batch->teacher_class && rules->vlr_kd > 0)
+    if (valuable && classes && rules->vlr_kd > 0)
         row_classes(job, out, &row, LD_TERM_VLR_KD,
                     rules->vlr_kd / job->n_vlr[level]);
 }

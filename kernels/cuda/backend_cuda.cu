@@ -2,9 +2,13 @@
 
 #include <stdio.h>
 
+#include "kernels/cuda/feature_cuda.h"
+#include "kernels/cuda/loss_cuda.h"
 #include "kernels/cuda/map.h"
 #include "kernels/cuda/memory.h"
+#include "kernels/cuda/quality_cuda.h"
 #include "kernels/cuda/reduce_nccl.h"
+#include "kernels/cuda/sgd_cuda.h"
 
 extern "C" {
 #include "kernels/base/mem.h"
@@ -36,6 +40,13 @@ static const struct ld_ops cuda_ops = {
     .relu_backward = ld_cuda_relu_backward,
     .add = ld_cuda_add,
     .add_relu = ld_cuda_add_relu,
+    .quality_forward = ld_cuda_quality_forward,
+    .quality_backward = ld_cuda_quality_backward,
+    .loss_weights = ld_cuda_loss_weights,
+    .loss_run = ld_cuda_loss_run,
+    .feature_loss = ld_cuda_feature_loss,
+    .loss_check = ld_cuda_loss_check,
+    .sgd = ld_cuda_sgd,
     .reducer_id = ld_cuda_reducer_id,
     .reducer_new = ld_cuda_reducer_new,
 };
