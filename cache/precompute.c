@@ -7,6 +7,7 @@
 #include "cache/ranks.h"
 #include "cache/recorder.h"
 #include "formats/file.h"
+#include "kernels/base/launch.h"
 #include "kernels/base/progress.h"
 
 struct run {
@@ -349,7 +350,7 @@ static bool choose_share(const char *part, struct ld_share *share,
 {
     if (!part)
         return ld_ranks_start(share, err);
-    if (ld_ranks_launched() > 1)
+    if (ld_launched() > 1)
         return ld_fail(err, LD_ERR_USAGE,
                        "--part %s: mpirun shares the work already", part);
     return ld_share_read(part, share, err);

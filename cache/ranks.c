@@ -29,18 +29,3 @@ bool ld_share_read(const char *text, struct ld_share *out, struct ld_err *err)
     out->index = part - 1;
     return true;
 }
-
-int ld_ranks_launched(void)
-{
-    /* Open MPI's and PRRTE's; those of MPICH and of srun --mpi=pmi2. */
-    static const char *const sizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
-
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        const char *text = getenv(sizes[i]), *rest;
-        int n;
-
-        if (text && read_count(text, 0, &rest, &n))
-            return n;
-    }
-    return getenv("PMIX_RANK") ? 1 : 0; /* srun --mpi=pmix tells no size */
-}

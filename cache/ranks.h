@@ -21,10 +21,6 @@ static inline bool ld_share_has(const struct ld_share *share, int piece)
 /* "2/8" as {1, 8}. LD_ERR_USAGE for anything but 1 <= I <= N. */
 bool ld_share_read(const char *text, struct ld_share *out, struct ld_err *err);
 
-/* How many processes a launcher of MPI programs says it started, by what it
- * leaves in the environment; 0 if none did. */
-int ld_ranks_launched(void);
-
 /* The share of this process among those of mpirun, or {0, 1} alone. Without MPI
  * LD_ERR_USAGE if there are others: each would do the whole job. */
 bool ld_ranks_start(struct ld_share *out, struct ld_err *err);

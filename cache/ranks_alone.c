@@ -1,8 +1,9 @@
 #include "cache/ranks.h"
+#include "kernels/base/launch.h"
 
 bool ld_ranks_start(struct ld_share *out, struct ld_err *err)
 {
-    int n = ld_ranks_launched();
+    int n = ld_launched();
 
     *out = (struct ld_share){0, 1};
     return n <= 1 ||

@@ -2,13 +2,14 @@
 #include <stdio.h>
 
 #include "cache/ranks.h"
+#include "kernels/base/launch.h"
 
 /* Started alone, we leave MPI alone: its start would cost half a second and a
  * network's worth of warnings. */
 bool ld_ranks_start(struct ld_share *out, struct ld_err *err)
 {
     *out = (struct ld_share){0, 1};
-    if (ld_ranks_launched() == 0)
+    if (ld_launched() == 0)
         return true;
     if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
         return ld_fail(err, LD_ERR_DEVICE, "MPI does not start");

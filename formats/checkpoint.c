@@ -106,14 +106,16 @@ static bool write_attributes(struct writer *w, const struct ld_checkpoint *in)
     const char *const none = NULL;
     const char *const *classes = in->n_classes ? in->class_names : &none;
     hid_t at = w->file;
-    bool ok =
-        ld_h5_put(at, "format", H5T_NATIVE_INT64, &format, 1) &&
-        ld_h5_put_text(at, "program", "ld-distill " LD_VERSION) &&
-        ld_h5_put_text(at, "config", in->config) &&
-        ld_h5_put_texts(at, "classes", classes, (size_t)in->n_classes) &&
-        ld_h5_put(at, "epoch", H5T_NATIVE_INT64, &in->epoch, 1) &&
-        ld_h5_put(at, "step", H5T_NATIVE_INT64, &in->step, 1) &&
-        ld_h5_put(at, "step_of_epoch", H5T_NATIVE_INT64, &in->step_of_epoch, 1);
+    bool ok = ld_h5_put(at, "format", H5T_NATIVE_INT64, &format, 1) &&
+              ld_h5_put_text(at, "program", "ld-distill " LD_VERSION) &&
+              ld_h5_put_text(at, "config", in->config) &&
+              ld_h5_put_texts(at, "classes", classes, (size_t)in->n_classes) &&
+              ld_h5_put(at, "epoch", H5T_NATIVE_INT64, &in->epoch, 1) &&
+              ld_h5_put(at, "step", H5T_NATIVE_INT64, &in->step, 1) &&
+              ld_h5_put(at, "step_of_epoch", H5T_NATIVE_INT64,
+                        &in->step_of_epoch, 1) &&
+              (in->n_ranks <= 1 ||
+               ld_h5_put(at, "ranks", H5T_NATIVE_INT64, &in->n_ranks, 1));
 
     return ok || fail_write(w);
 }
@@ -247,6 +249,10 @@ static bool read_attributes(struct loader *l, struct ld_checkpoint *out)
     if (!ld_h5_get_texts(l->file, "classes", &out->class_names, &out->n_classes,
                          l->arena, l->err))
         return bad(l, "classes", "missing, or not texts");
+    out->n_ranks = 1;
+    if (H5Aexists(l->file, "ranks") > 0 &&
+        !get_integer(l, "ranks", &out->n_ranks))
+        return false;
     return get_integer(l, "epoch", &out->epoch) &&
            get_integer(l, "step", &out->step) &&
            get_integer(l, "step_of_epoch", &out->step_of_epoch);

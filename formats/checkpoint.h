@@ -10,7 +10,7 @@
  *   /frames            (tensors, 2) uint64: where the bytes of each tensor
  *                      stand and how many they are: the seal's table
  *   attributes of /    format (1), program, config (YAML text), classes, epoch,
- *                      step, step_of_epoch
+ *                      step, step_of_epoch; ranks, where more than one trained
  *
  * Written whole or not at all (formats/file.h). A damaged byte is found before
  * HDF5 sees it (the seal) or when its tensor is read (crc32). */
@@ -27,6 +27,7 @@ struct ld_checkpoint {
     int64_t epoch; /* whole epochs done */
     int64_t step;  /* of all epochs */
     int64_t step_of_epoch;
+    int64_t n_ranks;    /* that trained it together; 0 is 1 */
     const char *config; /* YAML text of the run: model, data, schedule; NULL: */
     const char *why_no_model; /* ... no detector of ours, and what is not */
     const char *note;         /* what was guessed, for the user; or NULL */

@@ -78,7 +78,7 @@ static struct ld_device *open_cpu(const struct ld_device_options *options,
                 *why ? "; " : "", why);
         return NULL;
     }
-    dev = ld_cpu_open(options->n_threads, err);
+    dev = ld_cpu_open(options, err);
     if (dev && note)
         snprintf(note, 200, "device: cpu%s%.160s", *why ? "; " : "", why);
     return dev;

@@ -12,7 +12,10 @@ enum ld_precision {
 
 struct ld_device_options {
     const char *name; /* "cpu", "cuda" or "auto": CUDA where it works */
-    int n_threads;    /* of the CPU; 0 means all cores this process may use */
+    int n_threads;    /* of the CPU; 0 means all cores this process may use, */
+    int n_sharing;    /* ... or its share of them, if so many processes use the
+                         same ones; 0 is 1 */
     enum ld_precision precision;
-    int index; /* of the GPU, among those this process sees */
+    int index; /* of the GPU, among those this process sees; if it sees one
+                  alone, that is meant in any case */
 };

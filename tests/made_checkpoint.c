@@ -30,6 +30,7 @@ void checkpoint_make(struct made_checkpoint *m, float shift)
     m->c = (struct ld_checkpoint){.epoch = 3,
                                   .step = 1234567890123,
                                   .step_of_epoch = 42,
+                                  .n_ranks = 3,
                                   .config = "train:\n  lr: 0.01\n",
                                   .class_names = m->classes,
                                   .n_classes = 3,
@@ -55,9 +56,9 @@ static bool checkpoint_same(const struct ld_checkpoint *a,
                             const struct ld_checkpoint *b)
 {
     if (a->epoch != b->epoch || a->step != b->step ||
-        a->step_of_epoch != b->step_of_epoch || a->n_classes != b->n_classes ||
-        a->n_tensors != b->n_tensors || a->n_momentum != b->n_momentum ||
-        strcmp(a->config, b->config) != 0)
+        a->step_of_epoch != b->step_of_epoch || a->n_ranks != b->n_ranks ||
+        a->n_classes != b->n_classes || a->n_tensors != b->n_tensors ||
+        a->n_momentum != b->n_momentum || strcmp(a->config, b->config) != 0)
         return false;
     for (int i = 0; i < a->n_classes; i++)
         if (strcmp(a->class_names[i], b->class_names[i]) != 0)

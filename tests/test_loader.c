@@ -62,6 +62,7 @@ static void remove_data(void)
 static struct ld_loader_plan plan_with(int n_threads)
 {
     return (struct ld_loader_plan){
+        .n_ranks = 1,
         .set = &set,
         .views = {.rules = {64, 64, 32, {120, 120, 120}, {60, 60, 60}},
                   .flip = true},

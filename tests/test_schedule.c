@@ -48,7 +48,7 @@ static void compare_schedules(struct golden *g)
         n = per_epoch * (int)value(g, i, "epochs");
         want = golden_floats(g, name, (size_t)n);
         for (int step = 0; step < n; step++) {
-            double got = ld_schedule_rate(&config, step / per_epoch, step);
+            double got = ld_schedule_rate(&config, 1, step / per_epoch, step);
 
             /* float32 of both sides: config and expected values */
             ck_assert_msg(fabs(got - (double)want[step]) <=
@@ -77,15 +77,15 @@ START_TEST(the_rate_is_scaled_to_the_batch_where_a_base_is_given)
         .train = {.lr = 0.01F, .warmup_steps = 0, .base_batch = 16}};
 
     for (size_t i = 0; i < sizeof(recipes) / sizeof(recipes[0]); i++) {
-        config.train.batch = recipes[i].batch;
         /* train.lr is a float32 */
-        ck_assert_double_eq_tol(ld_schedule_base(&config), recipes[i].rate,
-                                1e-9);
-        ck_assert_double_eq_tol(ld_schedule_rate(&config, 0, 0),
+        ck_assert_double_eq_tol(ld_schedule_base(&config, recipes[i].batch),
                                 recipes[i].rate, 1e-9);
+        ck_assert_double_eq_tol(
+            ld_schedule_rate(&config, recipes[i].batch, 0, 0), recipes[i].rate,
+            1e-9);
     }
     config.train.base_batch = 0;
-    ck_assert_double_eq_tol(ld_schedule_base(&config), 0.01, 1e-9);
+    ck_assert_double_eq_tol(ld_schedule_base(&config, 4), 0.01, 1e-9);
 }
 END_TEST
 

@@ -109,7 +109,8 @@ static void print_schedule(const struct ld_parts *parts)
 
     printf("schedule  %d epochs of %lld steps of %d images; rate %g",
            config->train.epochs, (long long)steps, config->train.batch,
-           ld_schedule_rate(config, 0, config->train.warmup_steps));
+           ld_schedule_rate(config, config->train.batch, 0,
+                            config->train.warmup_steps));
     if (config->train.warmup_steps)
         printf(" after %d steps of warm-up", config->train.warmup_steps);
     for (int i = 0; i < config->train.n_lr_steps; i++)
@@ -183,7 +184,7 @@ static bool score_teacher(const struct ld_parts *parts, struct ld_err *err)
     const struct ld_config *config = parts->config;
     struct ld_detector detector = {0};
     struct ld_dataset few = *parts->val;
-    struct ld_evaluation e = {config, &few, parts->dev, NULL};
+    struct ld_evaluation e = {config, &few, parts->dev, NULL, NULL};
     struct ld_image_detections *images;
     struct ld_arena arena = {0};
     struct ld_scores scores;
@@ -247,7 +248,8 @@ static bool print_all(struct ld_parts *parts, bool distils, bool unnamed,
 bool ld_check_run(const struct ld_config *config, struct ld_err *err)
 {
     struct ld_config checked = *config;
-    struct ld_parts parts = {.config = &checked};
+    struct ld_team team = ld_team_alone;
+    struct ld_parts parts = {.config = &checked, .team = &team};
     bool distils = config->teacher.source != LD_TEACHER_NONE;
     bool unnamed =
         config->teacher.source == LD_TEACHER_CACHE && !config->teacher.cache[0];

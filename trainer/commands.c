@@ -45,11 +45,20 @@ static bool read_config(const struct ld_command_line *line,
 bool ld_command_train(const struct ld_command_line *line, struct ld_err *err)
 {
     struct ld_config config;
-    struct ld_train job = {&config, line->out, line->resume};
+    struct ld_team team;
+    struct ld_train job = {&config, line->out, line->resume, &team};
+    bool ok = ld_team_start(&team, err) &&
+              ld_team_agree(
+                  &team,
+                  want_words(line, 1, 1, "train CONFIG --out FOLDER", err) &&
+                      want_out(line, err) && read_config(line, &config, err),
+                  err) &&
+              ld_train_run(&job, err);
 
-    return want_words(line, 1, 1, "train CONFIG --out FOLDER", err) &&
-           want_out(line, err) && read_config(line, &config, err) &&
-           ld_train_run(&job, err);
+    if (!ok)
+        ld_team_fail(&team, err);
+    ld_team_stop(&team);
+    return ok;
 }
 
 bool ld_command_check(const struct ld_command_line *line, struct ld_err *err)
@@ -92,7 +101,7 @@ static bool eval_set(const struct ld_command_line *line,
 {
     struct ld_dataset *set =
         ld_setup_dataset(&detector->config, LD_SPLIT_VAL, err);
-    struct ld_evaluation e = {&detector->config, set, dev, detector->net};
+    struct ld_evaluation e = {&detector->config, set, dev, detector->net, NULL};
     struct ld_checkpoint classes = {.class_names = detector->class_names,
                                     .n_classes = detector->n_classes,
                                     .classes_assumed =
@@ -183,7 +192,7 @@ static bool detect_image(const struct ld_evaluation *e,
 bool ld_command_detect(const struct ld_command_line *line, struct ld_err *err)
 {
     struct ld_detector detector = {0};
-    struct ld_evaluation e = {&detector.config, NULL, NULL, NULL};
+    struct ld_evaluation e = {&detector.config, NULL, NULL, NULL, NULL};
     bool ok;
 
     if (!want_words(line, 1, 1 << 30,

@@ -6,6 +6,7 @@
 #include "formats/file.h"
 #include "formats/json.h"
 #include "kernels/base/progress.h"
+#include "trainer/evaluate_team.h"
 #include "trainer/voc_eval.h"
 
 /* ---- detections ---- */
@@ -113,14 +114,20 @@ bool ld_evaluate_detect(const struct ld_evaluation *e,
     struct ld_buf scratch = {.max = (size_t)1 << 32};
     struct ld_progress progress;
     struct ld_arena work = {0};
+    bool tells = !e->team || e->team->rank == 0;
     bool ok = images != NULL;
 
     ld_progress_start(&progress, "evaluating", "images", 0, e->set->n_samples);
     for (int i = 0; ok && i < e->set->n_samples; i++) {
+        if (!ld_evaluate_has(e->team, i))
+            continue;
         ok = detect_sample(e, i, &scratch, &work, arena, &images[i], err);
-        ld_progress_show(&progress, i + 1, "");
+        if (tells)
+            ld_progress_show(&progress, i + 1, "");
     }
-    if (ok)
+    ok = ok &&
+         ld_evaluate_gather(e->team, images, e->set->n_samples, arena, err);
+    if (ok && tells)
         ld_progress_end(&progress, e->set->n_samples, "");
     ld_arena_free(&work);
     ld_buf_free(&scratch);

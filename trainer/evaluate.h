@@ -6,12 +6,14 @@
 #include "formats/dataset.h"
 #include "kernels/net/net.h"
 #include "trainer/coco_eval.h"
+#include "trainer/team.h"
 
 struct ld_evaluation {
     const struct ld_config *config; /* view, test, data.format */
     const struct ld_dataset *set;
     struct ld_device *dev;
-    struct ld_net *net; /* LD_NET_INFER */
+    struct ld_net *net;         /* LD_NET_INFER */
+    const struct ld_team *team; /* shares the images; NULL: all are ours */
 };
 
 /* Detections of one picture through a net, in pixels of the picture. */
@@ -20,7 +22,8 @@ bool ld_evaluate_image(const struct ld_evaluation *e,
                        struct ld_arena *arena, struct ld_detections *out,
                        struct ld_err *err);
 
-/* Detections of every image of the set, the arena's; progress on stderr. */
+/* Detections of every image of the set, the arena's; progress on stderr. Of a
+ * team rank 0 gets them all. */
 bool ld_evaluate_detect(const struct ld_evaluation *e,
                         struct ld_image_detections **out,
                         struct ld_arena *arena, struct ld_err *err);

@@ -320,7 +320,8 @@ static struct slot *take_slot(struct ld_loader *loader, int32_t *places)
         loader->next_made++;
         memcpy(places,
                ld_order_batch(loader->order, slot->batch.epoch,
-                              slot->batch.step_of_epoch),
+                              slot->batch.step_of_epoch) +
+                   loader->plan.rank * loader->plan.batch,
                (size_t)loader->plan.batch * sizeof(*places));
     }
     pthread_mutex_unlock(&loader->mutex);
@@ -387,7 +388,7 @@ static bool make_order(struct ld_loader *loader, struct ld_err *err)
         groups[i] = sample->W > sample->H;
     }
     loader->order = ld_order_new(loader->n_usable, groups, plan->repeat,
-                                 plan->batch, plan->seed, err);
+                                 plan->n_ranks * plan->batch, plan->seed, err);
     ld_delete(groups);
     if (loader->order)
         loader->steps_per_epoch = ld_order_steps(loader->order);

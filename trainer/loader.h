@@ -38,7 +38,9 @@ struct ld_loader_plan {
     struct ld_assign_rules assign;
     bool imitate; /* features too: by the method below */
     enum ld_imitation imitation;
-    int batch, repeat, n_threads;
+    int batch, repeat, n_threads; /* batch: of this rank */
+    int rank, n_ranks; /* ranks share the batches of all, n_ranks * batch: in
+                          order of ranks */
     uint64_t seed;
     bool group_by_aspect; /* a batch's images are all wider than high, or none
                              is; those of unknown size count as not wide */

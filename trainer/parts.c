@@ -41,6 +41,12 @@ static int count_taken(const struct ld_parts *parts,
     return n;
 }
 
+/* Rank 0 tells for all. */
+static bool tells(const struct ld_parts *parts)
+{
+    return parts->team->rank == 0;
+}
+
 static bool start_params(struct ld_parts *parts, struct ld_err *err)
 {
     const char *init = parts->config->model_init;
@@ -58,9 +64,10 @@ static bool start_params(struct ld_parts *parts, struct ld_err *err)
           ld_fail_in(err, init));
     if (ok) {
         n_taken = count_taken(parts, &checkpoint, &n_params);
-        fprintf(stderr,
-                "ld-distill: %s: gives %d of the student's %d tensors\n", init,
-                n_taken, n_params);
+        if (tells(parts))
+            fprintf(stderr,
+                    "ld-distill: %s: gives %d of the student's %d tensors\n",
+                    init, n_taken, n_params);
     }
     ld_arena_free(&arena);
     return ok;
@@ -73,11 +80,15 @@ bool ld_parts_open_student(struct ld_parts *parts, struct ld_err *err)
     char note[200], text[160];
 
     options = ld_setup_device(config);
+    options.index = parts->team->local_rank;
+    options.n_sharing = parts->team->n_sharing;
     parts->dev = ld_device_open(&options, note, err);
     if (!parts->dev || !ld_model_check(&parts->model, "model", err))
         return false;
     ld_setup_model_text(&parts->model, text);
-    fprintf(stderr, "ld-distill: %s\nld-distill: student: %s\n", note, text);
+    if (tells(parts))
+        fprintf(stderr, "ld-distill: %s\nld-distill: student: %s\n", note,
+                text);
     parts->student = ld_net_new(parts->dev, &parts->model, LD_NET_TRAIN, err);
     return parts->student && start_params(parts, err);
 }
@@ -119,7 +130,7 @@ static struct ld_teacher *new_teacher(struct ld_parts *parts,
 
     if (!teacher)
         ld_fail_in(err, path);
-    else if (checkpoint->note)
+    else if (checkpoint->note && tells(parts))
         fprintf(stderr, "ld-distill: %s: %s\n", path, checkpoint->note);
     return teacher;
 }
@@ -154,6 +165,11 @@ bool ld_parts_open_teacher(struct ld_parts *parts, struct ld_err *err)
     return true;
 }
 
+int ld_parts_images(const struct ld_parts *parts)
+{
+    return parts->team->n_ranks * parts->config->train.batch;
+}
+
 bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
                     struct ld_err *err)
 {
@@ -168,6 +184,8 @@ bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
             config->loss.im > 0 && config->teacher.source != LD_TEACHER_NONE,
         .imitation = config->loss.imitation,
         .batch = config->train.batch,
+        .rank = parts->team->rank,
+        .n_ranks = parts->team->n_ranks,
         .repeat = config->data.repeat,
         .n_threads = config->train.loader_threads,
         .seed = (uint64_t)config->train.seed,
@@ -180,7 +198,8 @@ bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
         return false;
     parts->step = ld_step_new(parts->dev, parts->student, parts->teacher,
                               &config->loss, err);
-    return parts->step != NULL;
+    return parts->step &&
+           (!parts->reducer || ld_step_join(parts->step, parts->reducer, err));
 }
 
 void ld_parts_close(struct ld_parts *parts)
@@ -189,6 +208,8 @@ void ld_parts_close(struct ld_parts *parts)
     ld_step_free(parts->step);
     ld_teacher_free(parts->teacher);
     ld_net_free(parts->student);
+    if (parts->reducer)
+        parts->reducer->ops->free(parts->reducer);
     if (parts->dev)
         parts->dev->ops->close(parts->dev);
     ld_cache_close(parts->cache);

@@ -8,9 +8,11 @@
 #include "trainer/loader.h"
 #include "trainer/save.h"
 #include "trainer/step.h"
+#include "trainer/team.h"
 
 struct ld_parts {
     const struct ld_config *config;
+    struct ld_team *team;
     struct ld_dataset *train, *val; /* val NULL: no evaluation */
     struct ld_cache *cache;         /* NULL unless teacher.source is cache */
     struct ld_device *dev;
@@ -18,6 +20,7 @@ struct ld_parts {
     struct ld_net *student;
     struct ld_model teacher_model;
     struct ld_teacher *teacher; /* NULL unless teacher.source is resident */
+    struct ld_reducer *reducer; /* NULL of one rank */
     struct ld_loader *loader;
     struct ld_step *step;
 };
@@ -32,6 +35,9 @@ bool ld_parts_open_student(struct ld_parts *parts, struct ld_err *err);
 /* Opens the cache or loads the resident teacher, if the config has either;
  * LD_ERR_MISMATCH where it does not fit the run. */
 bool ld_parts_open_teacher(struct ld_parts *parts, struct ld_err *err);
+
+/* Images a step, of all ranks. */
+int ld_parts_images(const struct ld_parts *parts);
 
 /* Starts the batches at `place`. */
 bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,

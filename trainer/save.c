@@ -56,6 +56,7 @@ static bool write_checkpoint(const struct ld_saver *saver,
     struct ld_checkpoint c = {.epoch = place->epoch,
                               .step = place->step,
                               .step_of_epoch = place->step_of_epoch,
+                              .n_ranks = saver->n_ranks,
                               .class_names = saver->set->class_names,
                               .n_classes = saver->set->n_classes};
     bool ok;
@@ -105,8 +106,6 @@ static bool same_run(const struct ld_config *now, const struct ld_config *then,
 
     if (now->train.seed != then->train.seed)
         key = "train.seed";
-    else if (now->train.batch != then->train.batch)
-        key = "train.batch";
     else if (now->data.repeat != then->data.repeat)
         key = "data.repeat";
     else if (now->train.group_by_aspect != then->train.group_by_aspect)
@@ -127,6 +126,23 @@ static bool same_run(const struct ld_config *now, const struct ld_config *then,
                            path, key);
 }
 
+/* The ranks may be others, with as many images a step. */
+static bool same_batch(const struct ld_saver *saver,
+                       const struct ld_config *then, int64_t n_then,
+                       const char *path, struct ld_err *err)
+{
+    int now = saver->config->train.batch, n_now = saver->n_ranks;
+    long long was = n_then * then->train.batch;
+
+    return was == (long long)n_now * now ||
+           ld_fail(err, LD_ERR_MISMATCH,
+                   "%s: was trained with %lld images a step (ranks %lld x "
+                   "train.batch %d), now there are %lld (%d x %d): resume with "
+                   "as many, or train into another folder",
+                   path, was, (long long)n_then, then->train.batch,
+                   (long long)n_now * now, n_now, now);
+}
+
 bool ld_save_resume(const struct ld_saver *saver, struct ld_place *place,
                     struct ld_err *err)
 {
@@ -142,6 +158,7 @@ bool ld_save_resume(const struct ld_saver *saver, struct ld_place *place,
          ld_setup_model(&c, path, &model, &then, &arena, err) &&
          ld_setup_same_classes(&c, path, saver->set, err) &&
          same_run(saver->config, &then, path, err) &&
+         same_batch(saver, &then, c.n_ranks, path, err) &&
          (ld_net_load(saver->net, c.tensors, c.n_tensors, false, err) ||
           ld_fail_in(err, path)) &&
          (ld_run_write_momentum(saver->dev, saver->net, c.momentum,

@@ -22,6 +22,7 @@ struct ld_saver {
     const struct ld_dataset *set;
     struct ld_device *dev;
     struct ld_net *net;
+    int n_ranks; /* that train together */
 };
 
 /* Writes OUT/latest.h5 and, at the end of an epoch (step_of_epoch 0),
@@ -30,7 +31,8 @@ bool ld_save(const struct ld_saver *saver, const struct ld_place *place,
              struct ld_err *err);
 
 /* Loads OUT/latest.h5 into the net. False with LD_ERR_IO if there is none,
- * LD_ERR_MISMATCH if it is of another model, data set or schedule. */
+ * LD_ERR_MISMATCH if it is of another model, data set or schedule, or other
+ * numbers of ranks and images a rank than give as many images a step. */
 bool ld_save_resume(const struct ld_saver *saver, struct ld_place *place,
                     struct ld_err *err);
 

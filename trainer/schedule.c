@@ -1,18 +1,18 @@
 #include "trainer/schedule.h"
 
-double ld_schedule_base(const struct ld_config *config)
+double ld_schedule_base(const struct ld_config *config, int images)
 {
     double rate = (double)config->train.lr;
 
     if (config->train.base_batch == 0)
         return rate;
-    return rate * config->train.batch / config->train.base_batch;
+    return rate * images / config->train.base_batch;
 }
 
-double ld_schedule_rate(const struct ld_config *config, int64_t epoch,
-                        int64_t step)
+double ld_schedule_rate(const struct ld_config *config, int images,
+                        int64_t epoch, int64_t step)
 {
-    double rate = ld_schedule_base(config);
+    double rate = ld_schedule_base(config, images);
     int warmup = config->train.warmup_steps;
 
     for (int i = 0; i < config->train.n_lr_steps; i++)

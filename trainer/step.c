@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "trainer/buckets.h"
 #include "trainer/imitation.h"
 
 /* What the losses read, on the host and on the device. The rows of all images
@@ -25,6 +26,7 @@ struct ld_step {
     struct ld_imitator *imitator; /* NULL unless rules->im > 0 */
     float *weight;                /* device (n_rows) */
     double *sums;                 /* device (LD_N_SUMS) */
+    struct ld_buckets buckets;    /* without reducer: one rank */
     int rows_room;                /* rows that device arrays hold */
     size_t valid_room;
 };
@@ -327,6 +329,7 @@ bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
     struct ld_net *student = step->student;
     size_t n_pixels =
         3 * (size_t)batch->N * (size_t)batch->H * (size_t)batch->W;
+    struct ld_reducer *reducer = step->buckets.reducer;
     struct ld_loss_batch targets;
 
     ld_arena_clear(&step->arena);
@@ -342,6 +345,8 @@ bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
     targets.box_logits = ld_net_box_rows(student);
     targets.quality = ld_net_quality_rows(student);
     dev->ops->loss_weights(dev, step->weight, &targets);
+    if (reducer)
+        reducer->ops->mean(reducer, step->sums, LD_N_SUMS);
     dev->ops->loss_run(dev, terms, ld_net_class_rows_grad(student),
                        ld_net_box_rows_grad(student),
                        ld_net_quality_rows_grad(student), step->weight,
@@ -352,6 +357,8 @@ bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
 
     ld_net_zero_grad(student);
     ld_net_backward(student);
+    if (reducer)
+        ld_buckets_wait(&step->buckets);
     return true;
 }
 
@@ -378,6 +385,12 @@ struct ld_step *ld_step_new(struct ld_device *dev, struct ld_net *student,
         return NULL;
     }
     return step;
+}
+
+bool ld_step_join(struct ld_step *step, struct ld_reducer *reducer,
+                  struct ld_err *err)
+{
+    return ld_buckets_open(&step->buckets, step->student, reducer, err);
 }
 
 void ld_step_free(struct ld_step *step)

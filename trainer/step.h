@@ -15,6 +15,10 @@ struct ld_step *ld_step_new(struct ld_device *dev, struct ld_net *student,
                             struct ld_err *err);
 void ld_step_free(struct ld_step *step); /* NULL is fine */
 
+/* From now on gradients are means over the reducer's ranks. */
+bool ld_step_join(struct ld_step *step, struct ld_reducer *reducer,
+                  struct ld_err *err);
+
 /* Forward, losses, backward: leaves the gradients in the student's parameters
  * (zeroed first) and moves nothing. `terms`, on the device, are overwritten.
  * Unless the teacher is resident this does not wait for the device: a term that

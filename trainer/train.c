@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/file.h"
+#include "kernels/base/parallel.h"
 #include "kernels/base/progress.h"
 #include "trainer/evaluate.h"
 #include "trainer/log.h"
@@ -26,13 +27,19 @@ struct run {
     int64_t steps_timed;
 };
 
+/* Of the ranks it speaks and writes for all. */
+static bool is_first(const struct run *run)
+{
+    return run->parts.team->rank == 0;
+}
+
 /* ---- opening ---- */
 
 static bool open_place(struct run *run, bool resume, struct ld_err *err)
 {
-    run->saver =
-        (struct ld_saver){run->out, run->parts.config, run->parts.train,
-                          run->parts.dev, run->parts.student};
+    run->saver = (struct ld_saver){
+        run->out,       run->parts.config,  run->parts.train,
+        run->parts.dev, run->parts.student, run->parts.team->n_ranks};
     if (!ld_save_exists(run->out))
         return ld_folder_make(run->out, err);
     if (!resume)
@@ -53,27 +60,48 @@ static bool open_log(struct run *run, struct ld_err *err)
     return run->log != NULL;
 }
 
-static void tell_rate(const struct ld_config *config)
+static void tell_rate(const struct ld_parts *parts)
 {
+    const struct ld_config *config = parts->config;
+    const struct ld_team *team = parts->team;
+    int images = ld_parts_images(parts);
+
+    if (team->n_ranks > 1)
+        fprintf(stderr,
+                "ld-distill: %d ranks on %d machine%s, %d images and %d "
+                "threads each\n",
+                team->n_ranks, team->n_machines,
+                team->n_machines == 1 ? "" : "s", config->train.batch,
+                ld_parallel_threads());
     fprintf(stderr, "ld-distill: learning rate %.6g at %d images a step",
-            ld_schedule_base(config), config->train.batch);
+            ld_schedule_base(config, images), images);
     if (config->train.base_batch > 0)
         fprintf(stderr, " (%.6g at %d)", (double)config->train.lr,
                 config->train.base_batch);
     fputc('\n', stderr);
 }
 
+/* Rank 0 alone reads and writes the folder of the run. */
 static bool open_run(struct run *run, bool resume, struct ld_err *err)
 {
     struct ld_parts *parts = &run->parts;
+    bool ok = ld_parts_open_data(parts, err) &&
+              ld_parts_open_student(parts, err) &&
+              ld_parts_open_teacher(parts, err) &&
+              (!is_first(run) || open_place(run, resume, err));
 
-    if (!ld_parts_open_data(parts, err) || !ld_parts_open_student(parts, err) ||
-        !ld_parts_open_teacher(parts, err) || !open_place(run, resume, err) ||
-        !ld_parts_start(parts, &run->place, err) || !open_log(run, err))
+    if (!ld_team_agree(parts->team, ok, err) ||
+        !ld_team_reducer(parts->team, parts->dev, &parts->reducer, err))
         return false;
+    ld_team_send(parts->team, &run->place, sizeof(run->place));
+    if (parts->reducer)
+        ld_net_share(parts->student, parts->reducer);
     run->terms = parts->dev->ops->alloc(parts->dev, sizeof(*run->terms), err);
-    tell_rate(run->parts.config);
-    return run->terms != NULL;
+    ok = run->terms && ld_parts_start(parts, &run->place, err) &&
+         (!is_first(run) || open_log(run, err));
+    if (ok && is_first(run))
+        tell_rate(parts);
+    return ld_team_agree(parts->team, ok, err);
 }
 
 static bool close_run(struct run *run, struct ld_err *err)
@@ -113,18 +141,21 @@ static bool evaluate(struct run *run, struct ld_scores *scores,
                      struct ld_err *err)
 {
     struct ld_evaluation e = {run->parts.config, run->parts.val, run->parts.dev,
-                              NULL};
+                              NULL, run->parts.team};
     struct ld_image_detections *images;
     struct ld_arena arena = {0};
     bool ok;
 
+    if (run->parts.reducer)
+        ld_net_share_statistics(run->parts.student, run->parts.reducer);
     if (!copy_params(run, err))
         return false;
     e.net = run->eval_net;
     ok =
         ld_evaluate_detect(&e, &images, &arena, err) &&
-        ld_evaluate_score(&e, images, false, scores, err) &&
-        ld_log_scores(run->log, run->place.epoch, run->place.step, scores, err);
+        (!is_first(run) || (ld_evaluate_score(&e, images, false, scores, err) &&
+                            ld_log_scores(run->log, run->place.epoch,
+                                          run->place.step, scores, err)));
     ld_arena_free(&arena);
     return ok;
 }
@@ -156,7 +187,9 @@ static bool log_steps(struct run *run, double rate, struct ld_err *err)
     for (int term = 0; term < LD_N_TERMS; term++)
         for (int level = 0; level < LD_MAX_LEVELS; level++)
             run->sum.value[term][level] /= run->n_summed;
-    ok = ld_log_step(run->log, &line, err);
+    ld_team_mean(run->parts.team, &run->sum.value[0][0],
+                 LD_N_TERMS * LD_MAX_LEVELS);
+    ok = !is_first(run) || ld_log_step(run->log, &line, err);
     memset(&run->sum, 0, sizeof(run->sum));
     run->n_summed = 0;
     run->log_began = now;
@@ -182,7 +215,8 @@ static bool move(struct run *run, const struct ld_batch *batch,
 static bool train_step(struct run *run, struct ld_err *err)
 {
     const struct ld_config *config = run->parts.config;
-    double rate = ld_schedule_rate(config, run->place.epoch, run->place.step);
+    double rate = ld_schedule_rate(config, ld_parts_images(&run->parts),
+                                   run->place.epoch, run->place.step);
     struct ld_sgd sgd = {(float)rate, config->train.momentum,
                          config->train.weight_decay, run->place.step + 1};
     struct ld_sgd bias = {sgd.rate * config->train.bias_rate, sgd.momentum,
@@ -208,7 +242,8 @@ static bool train_step(struct run *run, struct ld_err *err)
     snprintf(note, sizeof(note), "epoch %lld/%d, loss %.3f",
              (long long)run->place.epoch + 1, config->train.epochs,
              ld_loss_total(&terms));
-    ld_progress_show(&run->progress, run->place.step, note);
+    if (is_first(run))
+        ld_progress_show(&run->progress, run->place.step, note);
     return run->place.step % config->train.log_every != 0 ||
            log_steps(run, rate, err);
 }
@@ -218,28 +253,36 @@ static bool is_time(int every, int64_t count, bool last)
     return every > 0 && (count % every == 0 || last);
 }
 
+/* `scores` NULL: not evaluated. */
+static void tell_epoch(const struct run *run, const struct ld_scores *scores)
+{
+    printf("epoch %lld: %lld steps, %.3g steps/s, data wait %.1f %%",
+           (long long)run->place.epoch, (long long)run->place.step,
+           (double)run->steps_timed / run->step_seconds,
+           100 * ld_loader_waited(run->parts.loader) / run->step_seconds);
+    if (scores)
+        printf(", AP %.3f, AP50 %.3f, AP75 %.3f", scores->ap, scores->ap50,
+               scores->ap75);
+    printf("\n");
+    fflush(stdout);
+}
+
 static bool end_epoch(struct run *run, struct ld_err *err)
 {
     const struct ld_config *config = run->parts.config;
     struct ld_scores scores;
-    double rate = (double)run->steps_timed / run->step_seconds;
+    bool scored;
 
     run->place.epoch++;
     run->place.step_of_epoch = 0;
-    if (!ld_save(&run->saver, &run->place, err))
+    scored =
+        run->parts.val && is_time(config->train.eval_every, run->place.epoch,
+                                  run->place.epoch == config->train.epochs);
+    if ((is_first(run) && !ld_save(&run->saver, &run->place, err)) ||
+        (scored && !evaluate(run, &scores, err)))
         return false;
-    printf("epoch %lld: %lld steps, %.3g steps/s, data wait %.1f %%",
-           (long long)run->place.epoch, (long long)run->place.step, rate,
-           100 * ld_loader_waited(run->parts.loader) / run->step_seconds);
-    if (run->parts.val && is_time(config->train.eval_every, run->place.epoch,
-                                  run->place.epoch == config->train.epochs)) {
-        if (!evaluate(run, &scores, err))
-            return false;
-        printf(", AP %.3f, AP50 %.3f, AP75 %.3f", scores.ap, scores.ap50,
-               scores.ap75);
-    }
-    printf("\n");
-    fflush(stdout);
+    if (is_first(run))
+        tell_epoch(run, scored ? &scores : NULL);
     run->log_began = ld_seconds();
     return true;
 }
@@ -252,7 +295,7 @@ static bool train_epoch(struct run *run, int64_t n_steps, struct ld_err *err)
         if (run->place.step_of_epoch < n_steps &&
             is_time(run->parts.config->train.save_every,
                     run->place.step_of_epoch, false) &&
-            !ld_save(&run->saver, &run->place, err))
+            is_first(run) && !ld_save(&run->saver, &run->place, err))
             return false;
     }
     return end_epoch(run, err);
@@ -269,8 +312,9 @@ static bool train(struct run *run, struct ld_err *err)
     while (run->place.epoch < run->parts.config->train.epochs)
         if (!train_epoch(run, n_steps, err))
             return false;
+    if (!is_first(run))
+        return true;
     ld_progress_end(&run->progress, run->place.step, "");
-
     ld_bytes_text(memory, ld_peak_memory());
     printf("done: %s/latest.h5, %lld steps, peak memory %s\n", run->out,
            (long long)run->place.step, memory);
@@ -279,8 +323,11 @@ static bool train(struct run *run, struct ld_err *err)
 
 bool ld_train_run(const struct ld_train *job, struct ld_err *err)
 {
-    struct run run = {.parts = {.config = job->config}, .out = job->out};
+    struct run run = {.parts = {.config = job->config, .team = job->team},
+                      .out = job->out};
     bool ok = open_run(&run, job->resume, err) && train(&run, err);
 
+    if (!ok)
+        ld_team_fail(job->team, err);
     return close_run(&run, err) && ok;
 }

@@ -3,12 +3,15 @@
 #pragma once
 
 #include "formats/config.h"
+#include "trainer/team.h"
 
 struct ld_train {
     const struct ld_config *config;
-    const char *out; /* folder of checkpoints, log and curves */
-    bool resume;     /* go on from OUT/latest.h5, if there is one */
+    const char *out;      /* folder of checkpoints, log and curves */
+    bool resume;          /* go on from OUT/latest.h5, if there is one */
+    struct ld_team *team; /* the ranks that train together */
 };
 
-/* Prints progress to stderr and one line an epoch to stdout. */
+/* Prints progress to stderr and one line an epoch to stdout; of a team rank 0
+ * does. After a failure a team of several does not come back. */
 bool ld_train_run(const struct ld_train *job, struct ld_err *err);

@@ -147,7 +147,18 @@ static const struct ld_ops cpu_ops = {
     .sgd = ld_cpu_sgd,
 };
 
-struct ld_device *ld_cpu_open(int n_threads, struct ld_err *err)
+static int count_threads(const struct ld_device_options *options)
+{
+    int n = options->n_threads;
+
+    if (n == 0)
+        n = ld_cpu_count_cores() /
+            (options->n_sharing ? options->n_sharing : 1);
+    return n > 0 ? n : 1;
+}
+
+struct ld_device *ld_cpu_open(const struct ld_device_options *options,
+                              struct ld_err *err)
 {
     struct ld_cpu *cpu = ld_new(1, sizeof(*cpu), err);
 
@@ -155,7 +166,7 @@ struct ld_device *ld_cpu_open(int n_threads, struct ld_err *err)
         return NULL;
     cpu->device.ops = &cpu_ops;
     cpu->block = ld_dnn_block();
-    ld_parallel_set_threads(n_threads > 0 ? n_threads : ld_cpu_count_cores());
+    ld_parallel_set_threads(count_threads(options));
     cpu->dnn = ld_dnn_open(err);
     if (!cpu->dnn) {
         ld_delete(cpu);
