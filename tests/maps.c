@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "kernels/backend.h"
+#include "tests/devices.h"
 #include "tests/suite.h"
 
 void maps_open(struct maps *m, int n_threads, uint64_t seed)
@@ -17,9 +17,8 @@ void maps_open(struct maps *m, int n_threads, uint64_t seed)
         seed = strtoull(given, NULL, 10);
     printf("# seed %llu\n", (unsigned long long)seed);
     m->rng = ld_rng_seed(seed, 0);
-    m->dev = ld_device_open(
-        &(struct ld_device_options){.name = "cpu", .n_threads = n_threads},
-        NULL, &err);
+    m->dev = device_open(device_asked_for("cpu"), n_threads, LD_PRECISION_FP32,
+                         &err);
     ck_assert_msg(m->dev != NULL, "%s", err.text);
 }
 

@@ -15,7 +15,7 @@ struct maps {
     int n_owned;
 };
 
-/* On the CPU with n_threads (0: all). Prints the seed, which is taken from
+/* On the CPU with n_threads (0: all), or on what LD_TEST_DEVICE names. Prints the seed, which is taken from
  * $LD_SEED where that is set. */
 void maps_open(struct maps *m, int n_threads, uint64_t seed);
 void maps_close(struct maps *m);

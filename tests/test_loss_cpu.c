@@ -1,4 +1,4 @@
-#include "kernels/cpu/loss_cpu.h"
+#include "kernels/loss.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include "tests/golden.h"
 #include "tests/golden_grid.h"
 #include "tests/golden_rows.h"
-#include "tests/loss_batch.h"
+#include "tests/loss_device.h"
 #include "tests/suite.h"
 
 /* Ours evaluates in float32 as the reference does, in another order. */
@@ -65,13 +65,13 @@ static void compare_head(struct golden *g)
     golden_read_rows(g, t.teacher_r, "treg", &t.b.grid, N, 68);
     for (int image = 0; image < N; image++)
         golden_image(g, &t, image);
-    loss_batch_run(&t, &rules);
+    loss_batch_run_there(&t, &rules);
     compare_losses(g, "gibox_losses", &t.terms, LD_TERM_KD + 1);
     golden_compare_rows(g, t.dz, "grad_cls", &t.b.grid, N, (size_t)K, CLOSE);
     golden_compare_rows(g, t.dr, "grad_reg", &t.b.grid, N, 68, CLOSE);
 
     t.b.teacher_box = t.b.teacher_class = NULL;
-    loss_batch_run(&t, &rules);
+    loss_batch_run_there(&t, &rules);
     ck_assert_double_eq(ld_loss_term(&t.terms, LD_TERM_LD), 0);
     if (strstr(g->name, "e_no_positive")) {
         golden_left_out(g, "the losses without a teacher are NaN in the "

@@ -88,15 +88,28 @@ static bool is_conv_bias(const struct ld_graph *graph, int param)
     return false;
 }
 
+/* Parameters that are trained stand one after the other, with zeros between
+ * them: a run of those with the same rule is one call. */
 static void sgd_apart(struct ld_net *net, struct ld_sgd s, struct ld_sgd bias)
 {
-    for (int i = 0; i < net->graph.n_params; i++) {
-        struct ld_param *p = &net->param[i];
+    const struct ld_param *first = NULL; /* of the run */
+    const float *end = net->params + net->n_trained;
+    bool is_bias = false;
 
-        if (p->trained)
-            net->dev->ops->sgd(net->dev, p->value.data, p->momentum, p->grad,
-                               ld_tensor_count(&p->value),
-                               is_conv_bias(&net->graph, i) ? bias : s);
+    for (int i = 0; i <= net->graph.n_params; i++) {
+        const struct ld_param *p = &net->param[i];
+        bool last = i == net->graph.n_params;
+        bool own = !last && is_conv_bias(&net->graph, i);
+
+        if (!last && (!p->trained || (first && own == is_bias)))
+            continue;
+        if (first)
+            net->dev->ops->sgd(
+                net->dev, first->value.data, first->momentum, first->grad,
+                (size_t)((last ? end : p->value.data) - first->value.data),
+                is_bias ? bias : s);
+        first = p;
+        is_bias = own;
     }
 }
 
