@@ -422,6 +422,21 @@ exits "within a tolerance it does not" 0 "all " "$cache" diff shards by-fp16 --t
 precompute --out other-rows --set assign.topk=5 >out.txt 2>&1
 exits "with other rows it does" 1 ", 32 with other rows" "$cache" diff shards other-rows --tolerance 9
 exits "with more views too" 1 "16 in one alone" "$cache" diff shards seeded --tolerance 9
+# A cache says what storing cost its gradients: so does a comparison with the exact one.
+for head in gfl retina; do
+    for storage in fp32 predicted; do
+        "$cache" precompute tiny.yaml --teacher "$(case $head in gfl) echo teacher ;; *) echo retina ;; esac)/latest.h5" \
+            --out "$head-$storage" --set "model.head=$head" --set cache.images_per_shard=16 \
+            --set "cache.storage=$storage" >out.txt 2>&1
+    done
+    "$cache" diff "$head-fp32" "$head-predicted" >a.txt
+    "$inspect" --json "$head-predicted" | tr ',' '\n' | grep '_error_late' >b.txt
+    cat a.txt b.txt | awk '$1 == "all" { ld = $5; kd = $7 }
+        /ld_gradient/ { stated_ld = $2 } /kd_gradient/ { stated_kd = $2 }
+        function off(a, b) { return a < b * 0.999 || a > b * 1.001 || b <= 0 }
+        END { exit off(ld, stated_ld) || off(kd, stated_kd) }'
+    ok "the errors that a cache states are those of its difference, $head" $?
+done
 refuses "a diff of what is no whole cache" "these are missing: 1, 3" "$cache" diff shards half-1
 refuses "nor is one verified as if it were all" "these are missing: 1, 3" "$inspect" --verify half-1
 runs "a shard of it is" "$inspect" --verify half-1/part-00002-of-00004.h5
