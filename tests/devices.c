@@ -7,15 +7,14 @@
 
 #include "kernels/backend.h"
 
-static struct ld_device *open_plugin(const char *file,
-                                     const struct ld_device_options *options,
-                                     struct ld_err *err)
+static struct ld_device *open_emulated(const struct ld_device_options *options,
+                                       struct ld_err *err)
 {
     const char *build = getenv("LD_BUILD");
     char path[PATH_MAX];
 
-    snprintf(path, sizeof(path), "%s/kernels/cuda/%s", build ? build : ".",
-             file);
+    snprintf(path, sizeof(path), "%s/kernels/cuda/ld_cuda_emulated.so",
+             build ? build : ".");
     return ld_device_open_plugin(path, options, NULL, err);
 }
 
@@ -26,9 +25,7 @@ struct ld_device *device_open(const char *name, int n_threads,
         .name = name, .n_threads = n_threads, .precision = precision};
 
     if (strcmp(name, "emulated") == 0)
-        return open_plugin("ld_cuda_emulated.so", &options, err);
-    if (strcmp(name, "cuda") == 0)
-        return open_plugin("ld_cuda.so", &options, err);
+        return open_emulated(&options, err);
     return ld_device_open(&options, NULL, err);
 }
 

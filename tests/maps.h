@@ -15,8 +15,9 @@ struct maps {
     int n_owned;
 };
 
-/* On the CPU with n_threads (0: all), or on what LD_TEST_DEVICE names. Prints the seed, which is taken from
- * $LD_SEED where that is set. */
+/* On the CPU with n_threads (0: all), or on the device that $LD_TEST_DEVICE
+ * names (tests/devices.h; no GPU: tests look into its memory). Prints the seed,
+ * which is taken from $LD_SEED where that is set. */
 void maps_open(struct maps *m, int n_threads, uint64_t seed);
 void maps_close(struct maps *m);
 

@@ -2,12 +2,18 @@
 
 #include <stdio.h>
 
+#include "kernels/cuda/draw_cuda.h"
 #include "kernels/cuda/feature_cuda.h"
+#include "kernels/cuda/fold.h"
+#include "kernels/cuda/join.h"
 #include "kernels/cuda/loss_cuda.h"
 #include "kernels/cuda/map.h"
 #include "kernels/cuda/memory.h"
+#include "kernels/cuda/norm.h"
+#include "kernels/cuda/pool.h"
 #include "kernels/cuda/quality_cuda.h"
 #include "kernels/cuda/reduce_nccl.h"
+#include "kernels/cuda/rows.h"
 #include "kernels/cuda/sgd_cuda.h"
 
 extern "C" {
@@ -35,13 +41,33 @@ static const struct ld_ops cuda_ops = {
     .copy = ld_cuda_copy,
     .sync = ld_cuda_sync,
     .map_bytes = ld_cuda_map_bytes,
+    .map_values = ld_cuda_map_values,
     .map_pack = ld_cuda_map_pack,
     .map_unpack = ld_cuda_map_unpack,
+    .bn_fold = ld_cuda_bn_fold,
+    .bn_unfold = ld_cuda_bn_unfold,
     .relu_backward = ld_cuda_relu_backward,
     .add = ld_cuda_add,
     .add_relu = ld_cuda_add_relu,
+    .maxpool_forward = ld_cuda_maxpool_forward,
+    .maxpool_backward = ld_cuda_maxpool_backward,
+    .avgpool_forward = ld_cuda_avgpool_forward,
+    .avgpool_backward = ld_cuda_avgpool_backward,
+    .channels_copy = ld_cuda_channels_copy,
+    .channels_add = ld_cuda_channels_add,
+    .upsample_add = ld_cuda_upsample_add,
+    .upsample_add_backward = ld_cuda_upsample_add_backward,
+    .gn_relu_forward = ld_cuda_gn_relu_forward,
+    .gn_relu_backward = ld_cuda_gn_relu_backward,
+    .bn_train_forward = ld_cuda_bn_train_forward,
+    .bn_train_backward = ld_cuda_bn_train_backward,
+    .rows_forward = ld_cuda_rows_forward,
+    .rows_backward = ld_cuda_rows_backward,
     .quality_forward = ld_cuda_quality_forward,
     .quality_backward = ld_cuda_quality_backward,
+    .rows_gather = ld_cuda_rows_gather,
+    .map_gather = ld_cuda_map_gather,
+    .draw = ld_cuda_draw,
     .loss_weights = ld_cuda_loss_weights,
     .loss_run = ld_cuda_loss_run,
     .feature_loss = ld_cuda_feature_loss,

@@ -135,6 +135,18 @@ static inline float __fmul_rn(float a, float b)
     return product;
 }
 
+static inline double __dmul_rn(double a, double b)
+{
+    volatile double product = a * b;
+
+    return product;
+}
+
+static inline double __dadd_rn(double a, double b)
+{
+    return a + b;
+}
+
 static inline float __fdiv_rn(float a, float b)
 {
     return a / b;
