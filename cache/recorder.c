@@ -45,7 +45,7 @@ done:
 bool ld_recorder_open(struct ld_recorder *r, const struct ld_config *config,
                       const char *teacher, struct ld_err *err)
 {
-    *r = (struct ld_recorder){.config = config, .scratch.max = (size_t)1 << 30};
+    *r = (struct ld_recorder){.config = config};
     if (!ld_views_check(&config->views, true, err) ||
         !ld_setup_cacheable(config, err))
         return false;
@@ -66,8 +66,6 @@ void ld_recorder_close(struct ld_recorder *r)
     if (r->dev)
         r->dev->ops->close(r->dev);
     ld_dataset_free(r->set);
-    ld_delete(r->planes);
-    ld_buf_free(&r->scratch);
     ld_arena_free(&r->arena);
 }
 
@@ -91,23 +89,6 @@ bool ld_recorder_image(const struct ld_recorder *r,
         return false;
     }
     return true;
-}
-
-static bool view_planes(struct ld_recorder *r, const struct ld_view *view,
-                        const struct ld_image *image, struct ld_err *err)
-{
-    size_t size = 3 * (size_t)view->canvas_H * (size_t)view->canvas_W;
-
-    if (size > r->planes_size) {
-        ld_delete(r->planes);
-        r->planes_size = 0;
-        r->planes = ld_new(size, sizeof(float), err);
-        if (!r->planes)
-            return false;
-        r->planes_size = size;
-    }
-    return ld_view_pixels(view, &r->config->views.rules, image, r->planes,
-                          view->canvas_H, view->canvas_W, &r->scratch, err);
 }
 
 /* Every location of the grid as a row, of the kind it has. */
@@ -196,6 +177,8 @@ bool ld_recorder_view(struct ld_recorder *r, const struct ld_sample *sample,
 {
     struct ld_view view = ld_views_cached(&r->config->views, sample->id, number,
                                           image->H, image->W);
+    struct ld_draw draw =
+        ld_view_draw(&view, &r->config->views.rules, image->H, image->W);
     struct ld_assignment assignment;
     struct ld_teacher_rows rows;
     struct ld_region region;
@@ -204,10 +187,8 @@ bool ld_recorder_view(struct ld_recorder *r, const struct ld_sample *sample,
     ld_arena_clear(&r->arena);
     if (!assign_view(r, sample, &view, image, &assignment, &region, err) ||
         !copy_rows(r, &assignment, record, err) ||
-        !view_planes(r, &view, image, err) ||
-        !ld_teacher_run(r->teacher, r->planes, view.canvas_H, view.canvas_W,
-                        &assignment, ld_shard_all_classes(&r->facts), &rows,
-                        err))
+        !ld_teacher_run(r->teacher, image->rgb, &draw, &assignment,
+                        ld_shard_all_classes(&r->facts), &rows, err))
         return false;
 
     record->n_rows = rows.n_rows;

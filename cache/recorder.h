@@ -5,6 +5,7 @@
  * one way to them, so that equal means equal. */
 #pragma once
 
+#include "formats/image.h"
 #include "formats/setup.h"
 #include "kernels/net/teacher.h"
 
@@ -17,9 +18,6 @@ struct ld_recorder {
 
     /* its own */
     struct ld_arena arena; /* one view's */
-    struct ld_buf scratch;
-    float *planes; /* (3, canvas_H, canvas_W) of the largest view so far */
-    size_t planes_size;
     struct ld_setup_texts texts;
     char model_text[160], teacher_sha256[65];
 };

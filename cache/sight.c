@@ -45,11 +45,13 @@ static bool see_view(struct ld_image *out, const struct ld_view *view,
     size_t n = (size_t)view->H * (size_t)view->W;
     float *planes = ld_arena_new(arena, 3 * n, sizeof(*planes), err);
     uint8_t *rgb = ld_new(n, 3, err);
-    struct ld_buf scratch = {.max = (size_t)1 << 30};
-    bool ok = planes && rgb &&
-              ld_view_pixels(view, &plain, file, planes, view->H, view->W,
-                             &scratch, err);
+    struct ld_draw draw = ld_view_draw(view, &plain, file->H, file->W);
+    bool ok = planes && rgb;
 
+    draw.canvas_H = view->H;
+    draw.canvas_W = view->W;
+    if (ok)
+        ld_draw_rows(planes, file->rgb, &draw, 0, view->H);
     for (size_t i = 0; ok && i < n; i++)
         for (size_t c = 0; c < 3; c++)
             rgb[3 * i + c] = (uint8_t)planes[c * n + i];
@@ -57,7 +59,6 @@ static bool see_view(struct ld_image *out, const struct ld_view *view,
         *out = (struct ld_image){rgb, view->H, view->W};
     else
         ld_delete(rgb);
-    ld_buf_free(&scratch);
     return ok;
 }
 

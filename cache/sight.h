@@ -1,6 +1,7 @@
 /* sight.h - a cached view as its teacher saw it: the pixels and the truth. */
 #pragma once
 
+#include "formats/image.h"
 #include "formats/setup.h"
 
 /* The config's training images, to look up records of a cache. */

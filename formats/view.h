@@ -7,9 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "formats/image.h"
-#include "kernels/base/mem.h"
 #include "kernels/box.h"
+#include "kernels/canvas.h"
 
 struct ld_view_rules {
     int long_edge, short_edge; /* 1333, 800 */
@@ -31,16 +30,10 @@ struct ld_view {
 struct ld_view ld_view_of(const struct ld_view_rules *rules, int H, int W,
                           bool flipped);
 
-/* Writes normalised planes (3, H, W), RGB or BGR, of a canvas of H x W pixels,
- * at least the view's own. Scaling is OpenCV's bilinear on 8 bit (the result is
- * rounded to 8 bit before normalisation), normalised is (value - mean) / std in
- * float32, padding is zero after normalisation. `scratch` is reused between
- * calls and takes 24 bytes a column. LD_ERR_MISMATCH if the canvas is too
- * small. */
-bool ld_view_pixels(const struct ld_view *view,
-                    const struct ld_view_rules *rules,
-                    const struct ld_image *image, float *planes, int H, int W,
-                    struct ld_buf *scratch, struct ld_err *err);
+/* How the view of an image of this size is drawn, on its own canvas. */
+struct ld_draw ld_view_draw(const struct ld_view *view,
+                            const struct ld_view_rules *rules, int image_H,
+                            int image_W);
 
 /* A box of the image file (image_H x image_W), in pixels of the view: scaled by
  * float32 factors, clipped to the scaled image, then flipped. */

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "formats/view.h"
+#include "kernels/base/error.h"
 
 enum { LD_MAX_SHORT_EDGES = 8, LD_MAX_SEEDED_VIEWS = 1000 };
 

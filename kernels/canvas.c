@@ -11,7 +11,7 @@
 enum { ONE = 1 << 11, ROW_SHIFT = 4, COLUMN_SHIFT = 16 };
 
 /* Columns that are drawn together, so that all they need is on the stack. */
-enum { STRIP = 512 };
+enum { STRIP = 2048 };
 
 /* Where a scaled row or column lies between two of the picture's. */
 struct blend {

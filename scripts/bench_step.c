@@ -108,22 +108,37 @@ static bool make_image(struct bench *b, struct ld_batch_image *image, int size,
                      &b->arena, &b->err);
 }
 
+/* A picture of the view's size, R, G, B of noise. */
+static bool make_picture(struct bench *b, struct ld_batch_image *image,
+                         struct ld_rng *rng)
+{
+    static const struct ld_view_rules rules = {.mean = {128, 128, 128},
+                                               .std = {128, 128, 128}};
+    struct ld_image *picture = &image->picture;
+    size_t n = 3 * (size_t)image->view.H * (size_t)image->view.W;
+
+    *picture = (struct ld_image){ld_arena_new(&b->arena, n, 1, &b->err),
+                                 image->view.H, image->view.W};
+    for (size_t i = 0; picture->rgb && i < n; i++)
+        picture->rgb[i] = (uint8_t)ld_rng_below(rng, 256);
+    image->draw =
+        ld_view_draw(&image->view, &rules, image->view.H, image->view.W);
+    return picture->rgb != NULL;
+}
+
 static bool make_batch(struct bench *b, int size, int N)
 {
     struct ld_rng rng = ld_rng_seed(1, 1);
-    size_t n = (size_t)N * 3 * (size_t)size * (size_t)size;
 
     b->batch.N = N;
     b->batch.H = b->batch.W = size;
-    b->batch.pixels = ld_arena_new(&b->arena, n, sizeof(float), &b->err);
     b->batch.images =
         ld_arena_new(&b->arena, (size_t)N, sizeof(*b->batch.images), &b->err);
-    if (!b->batch.pixels || !b->batch.images)
+    if (!b->batch.images)
         return false;
-    for (size_t i = 0; i < n; i++)
-        b->batch.pixels[i] = 2 * ld_rng_uniform(&rng) - 1;
     for (int i = 0; i < N; i++)
-        if (!make_image(b, &b->batch.images[i], size, &rng))
+        if (!make_image(b, &b->batch.images[i], size, &rng) ||
+            !make_picture(b, &b->batch.images[i], &rng))
             return false;
     return true;
 }
@@ -166,11 +181,11 @@ static bool train_once(struct bench *b, bool cached, bool resident)
 
 static bool teach_once(struct bench *b)
 {
+    const struct ld_batch_image *image = &b->batch.images[0];
     struct ld_teacher_rows rows;
 
-    return ld_teacher_run(b->teacher, b->batch.pixels, b->batch.H, b->batch.W,
-                          &b->batch.images[0].assignment, false, &rows,
-                          &b->err);
+    return ld_teacher_run(b->teacher, image->picture.rgb, &image->draw,
+                          &image->assignment, false, &rows, &b->err);
 }
 
 static bool run_way(struct bench *b, int way)

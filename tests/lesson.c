@@ -72,24 +72,27 @@ static void make_image(struct lesson *l, int i)
     ck_assert_int_gt(image->assignment.n_main, 0);
 }
 
-static void make_pixels(struct lesson *l)
+/* Noise of mean 0 and deviation 1, on the picture's own canvas. */
+static void make_picture(struct lesson *l, int i, struct ld_rng *rng)
 {
-    struct ld_rng rng = ld_rng_seed(3, 1);
-    float *pixels =
-        ld_arena_new(&l->arena, (size_t)N * 3 * H * W, sizeof(float), &l->err);
+    static const struct ld_view_rules rules = {.mean = {127.5F, 127.5F, 127.5F},
+                                               .std = {74, 74, 74}};
+    struct ld_batch_image *image = &l->images[i];
+    const struct ld_view *view = &image->view;
+    size_t n = 3 * (size_t)view->H * (size_t)view->W;
+    uint8_t *rgb = ld_arena_new(&l->arena, n, 1, &l->err);
 
-    for (int i = 0; i < N; i++)
-        for (int c = 0; c < 3; c++)
-            for (int y = 0; y < l->images[i].view.H; y++)
-                for (int x = 0; x < l->images[i].view.W; x++)
-                    pixels[((i * 3 + c) * H + y) * W + x] = ld_rng_normal(&rng);
-    l->batch = (struct ld_batch){
-        .N = N, .H = H, .W = W, .pixels = pixels, .images = l->images};
+    for (size_t k = 0; k < n; k++)
+        rgb[k] = (uint8_t)ld_rng_below(rng, 256);
+    image->picture = (struct ld_image){rgb, view->H, view->W};
+    image->draw = ld_view_draw(view, &rules, view->H, view->W);
 }
 
 void lesson_open(struct lesson *l, const struct ld_model *student,
                  const struct ld_model *teacher)
 {
+    struct ld_rng rng = ld_rng_seed(3, 1);
+
     *l = (struct lesson){.rules = {.qfl = 1,
                                    .centerness = 1,
                                    .box = 2,
@@ -109,9 +112,11 @@ void lesson_open(struct lesson *l, const struct ld_model *student,
     ck_assert_msg(l->student != NULL, "%s", l->err.text);
     ld_net_init(l->student, 1);
     l->teacher = make_teacher(l, teacher);
-    for (int i = 0; i < N; i++)
+    for (int i = 0; i < N; i++) {
         make_image(l, i);
-    make_pixels(l);
+        make_picture(l, i, &rng);
+    }
+    l->batch = (struct ld_batch){.N = N, .H = H, .W = W, .images = l->images};
 }
 
 void lesson_close(struct lesson *l)
@@ -136,18 +141,20 @@ static void add_features(struct lesson *l, int i, struct ld_record *record)
 
 struct ld_teacher_rows lesson_run_teacher(struct lesson *l, int i)
 {
-    size_t size = 3 * (size_t)own_H[i] * (size_t)own_W[i];
-    float *planes = ld_arena_new(&l->arena, size, sizeof(float), &l->err);
+    const struct ld_batch_image *image = &l->images[i];
     struct ld_teacher_rows rows;
 
-    for (int c = 0; c < 3; c++)
-        for (int y = 0; y < own_H[i]; y++)
-            memcpy(planes + (c * own_H[i] + y) * own_W[i],
-                   l->batch.pixels + ((i * 3 + c) * H + y) * W,
-                   (size_t)own_W[i] * sizeof(float));
-    ck_assert(ld_teacher_run(l->teacher, planes, own_H[i], own_W[i],
-                             &l->images[i].assignment, false, &rows, &l->err));
+    ck_assert(ld_teacher_run(l->teacher, image->picture.rgb, &image->draw,
+                             &image->assignment, false, &rows, &l->err));
     return rows;
+}
+
+void lesson_show(struct lesson *l)
+{
+    for (int i = 0; i < N; i++)
+        ck_assert(ld_net_show(l->student, i, l->images[i].picture.rgb,
+                              &l->images[i].draw, &l->err));
+    ld_net_forward(l->student);
 }
 
 /* What ld-cache would keep of an image; the arena's and the teacher's. */

@@ -30,6 +30,9 @@ void lesson_imitate(struct lesson *l, enum ld_imitation imitation);
 /* Runs the teacher over one image on its own canvas. Its rows are borrowed. */
 struct ld_teacher_rows lesson_run_teacher(struct lesson *l, int image);
 
+/* Runs the student, which has the batch's size, over the batch. */
+void lesson_show(struct lesson *l);
+
 /* Caches the batch's views as ld-cache would, and reads them back. */
 void lesson_cache(struct lesson *l, enum ld_storage storage);
 

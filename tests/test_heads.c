@@ -61,16 +61,6 @@ static int found_in(struct lesson *l, int image)
     return n;
 }
 
-static void show_again(struct lesson *l)
-{
-    size_t bytes = 3 * (size_t)l->batch.N * (size_t)l->batch.H *
-                   (size_t)l->batch.W * sizeof(float);
-
-    l->dev->ops->upload(l->dev, ld_net_input(l->student), l->batch.pixels,
-                        bytes);
-    ld_net_forward(l->student);
-}
-
 START_TEST(a_head_learns_what_it_is_shown_and_finds_it)
 {
     static const enum ld_head heads[] = {LD_HEAD_ATSS, LD_HEAD_FCOS,
@@ -97,7 +87,7 @@ START_TEST(a_head_learns_what_it_is_shown_and_finds_it)
         ld_net_sgd(l.student, sgd, _i == 1 ? bias : sgd);
     }
     ck_assert_msg(last < first / 2, "the loss went from %g to %g", first, last);
-    show_again(&l);
+    lesson_show(&l);
     ck_assert_int_eq(found_in(&l, 0) + found_in(&l, 1), 4);
     ld_step_free(step);
     lesson_close(&l);

@@ -131,12 +131,9 @@ static double gibox_of_p3(struct lesson *l, const struct side *sides)
 
 static void look(struct lesson *l, struct side *sides)
 {
-    size_t n_pixels = (size_t)(LESSON_N * 3 * l->batch.H * l->batch.W);
     struct ld_outputs student;
 
-    l->dev->ops->upload(l->dev, ld_net_input(l->student), l->batch.pixels,
-                        n_pixels * sizeof(float));
-    ld_net_forward(l->student);
+    lesson_show(l);
     ck_assert(ld_outputs_of(&student, l->dev, l->student, LESSON_N, &l->arena,
                             &l->err));
     for (int i = 0; i < LESSON_N; i++) {

@@ -3,10 +3,11 @@
 
 #include "kernels/base/rng.h"
 #include "tests/nets.h"
+#include "tests/planes.h"
 #include "tests/suite.h"
 #include "trainer/step.h"
 
-enum { N = 2, SIDE = 64, PIXELS = N * 3 * SIDE * SIDE };
+enum { N = 2, SIDE = 64, PIXELS = 3 * SIDE * SIDE };
 
 /* A student with the head of GFL V2 and a batch of two images. */
 struct scene {
@@ -14,6 +15,8 @@ struct scene {
     struct ld_net *student;
     struct ld_batch batch;
     struct ld_batch_image images[N];
+    float pixels[N][PIXELS];
+    struct ld_ops ops; /* the device's, with a draw of the tests */
     struct ld_arena arena;
     struct ld_err err;
 };
@@ -127,22 +130,23 @@ static void open_scene(struct scene *s)
 {
     struct ld_model model = tiny_model();
     struct ld_rng rng = ld_rng_seed(3, 1);
-    float *pixels;
 
     *s = (struct scene){.dev = open_cpu()};
+    planes_instead(&s->ops, s->dev);
     model.reg_max = 7;
     model.head = LD_HEAD_GFLV2;
     model.background_logit = true;
     s->student = ld_net_new(s->dev, &model, LD_NET_TRAIN, &s->err);
     check_ok(s->student != NULL, &s->err);
     even_scores(s);
-    pixels = ld_arena_new(&s->arena, PIXELS, sizeof(*pixels), &s->err);
-    for (int i = 0; i < PIXELS; i++)
-        pixels[i] = ld_rng_normal(&rng);
-    for (int i = 0; i < N; i++)
+    for (int i = 0; i < N; i++) {
         make_image(s, i);
-    s->batch = (struct ld_batch){
-        .N = N, .H = SIDE, .W = SIDE, .pixels = pixels, .images = s->images};
+        for (int k = 0; k < PIXELS; k++)
+            s->pixels[i][k] = ld_rng_normal(&rng);
+        planes_show(&s->images[i], s->pixels[i], SIDE, SIDE);
+    }
+    s->batch =
+        (struct ld_batch){.N = N, .H = SIDE, .W = SIDE, .images = s->images};
 }
 
 static void close_scene(struct scene *s)

@@ -22,7 +22,8 @@ struct school {
     struct ld_device *dev;
     struct ld_net *net;
     struct ld_teacher *teacher;
-    float planes[3 * H * W];
+    uint8_t rgb[3 * H * W];
+    struct ld_draw draw;
 };
 
 static void set_up(struct school *s)
@@ -43,7 +44,15 @@ static void set_up(struct school *s)
     s->teacher = ld_teacher_new(s->dev, &model, tensors, n, &err);
     check_ok(s->teacher != NULL, &err);
     for (int i = 0; i < 3 * H * W; i++)
-        s->planes[i] = (float)(i * 37 % 101) / 50 - 1;
+        s->rgb[i] = (uint8_t)(i * 37 % 101);
+    s->draw = (struct ld_draw){.from_H = H,
+                               .from_W = W,
+                               .H = H,
+                               .W = W,
+                               .canvas_H = H,
+                               .canvas_W = W,
+                               .mean = {50, 50, 50},
+                               .std = {50, 50, 50}};
 }
 
 static void tear_down(struct school *s)
@@ -58,8 +67,7 @@ static void run_net(struct school *s)
     struct ld_err err = {0};
 
     check_ok(ld_net_resize(s->net, 1, H, W, &err), &err);
-    s->dev->ops->upload(s->dev, ld_net_input(s->net), s->planes,
-                        sizeof(s->planes));
+    check_ok(ld_net_show(s->net, 0, s->rgb, &s->draw, &err), &err);
     ld_net_forward(s->net);
 }
 
@@ -72,7 +80,7 @@ START_TEST(a_teacher_gives_the_rows_of_its_network_bit_by_bit)
 
     set_up(&s);
     run_net(&s);
-    check_ok(ld_teacher_run(s.teacher, s.planes, H, W, &assignment, false, &out,
+    check_ok(ld_teacher_run(s.teacher, s.rgb, &s.draw, &assignment, false, &out,
                             &err),
              &err);
     ck_assert_int_eq(out.n_rows, N_ROWS);
@@ -100,7 +108,7 @@ START_TEST(a_teacher_gives_all_class_rows_if_asked)
 
     set_up(&s);
     run_net(&s);
-    check_ok(ld_teacher_run(s.teacher, s.planes, H, W, &assignment, true, &out,
+    check_ok(ld_teacher_run(s.teacher, s.rgb, &s.draw, &assignment, true, &out,
                             &err),
              &err);
     ck_assert_int_eq(out.n_main, N_ROWS);
@@ -122,7 +130,7 @@ START_TEST(an_image_without_rows_is_fine)
 
     set_up(&s);
     check_ok(
-        ld_teacher_run(s.teacher, s.planes, H, W, &none, false, &out, &err),
+        ld_teacher_run(s.teacher, s.rgb, &s.draw, &none, false, &out, &err),
         &err);
     ck_assert_int_eq(out.n_rows, 0);
     ck_assert_int_eq(out.n_main, 0);
@@ -137,10 +145,28 @@ START_TEST(a_canvas_that_is_no_multiple_of_32_is_refused)
     struct school s;
 
     set_up(&s);
-    ck_assert(!ld_teacher_run(s.teacher, s.planes, 60, W, &assignment, false,
+    s.draw.canvas_H = 60;
+    ck_assert(!ld_teacher_run(s.teacher, s.rgb, &s.draw, &assignment, false,
                               &out, &err));
     ck_assert_int_eq(err.code, LD_ERR_USAGE);
     ck_assert(strstr(err.text, "96 x 60") != NULL);
+    tear_down(&s);
+}
+END_TEST
+
+START_TEST(a_view_larger_than_its_canvas_is_refused)
+{
+    struct ld_teacher_rows out;
+    struct ld_err err = {0};
+    struct school s;
+
+    set_up(&s);
+    s.draw.canvas_H = H - 32;
+    ck_assert(!ld_teacher_run(s.teacher, s.rgb, &s.draw, &assignment, false,
+                              &out, &err));
+    ck_assert_int_eq(err.code, LD_ERR_MISMATCH);
+    ck_assert_str_eq(
+        err.text, "teacher: a view of 96 x 64 pixels on a canvas of 96 x 32");
     tear_down(&s);
 }
 END_TEST
@@ -166,6 +192,7 @@ Suite *suite(void)
     tcase_add_test(c, a_teacher_gives_all_class_rows_if_asked);
     tcase_add_test(c, an_image_without_rows_is_fine);
     tcase_add_test(c, a_canvas_that_is_no_multiple_of_32_is_refused);
+    tcase_add_test(c, a_view_larger_than_its_canvas_is_refused);
     tcase_add_test(c, a_teacher_without_all_its_tensors_is_refused);
     suite_add_tcase(s, c);
     return s;

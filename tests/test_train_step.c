@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tests/nets.h"
+#include "tests/planes.h"
 #include "tests/suite.h"
 #include "trainer/step.h"
 
@@ -18,6 +19,7 @@ static const double CLOSE = 1e-4;
 struct training {
     struct golden *g;
     struct ld_device *dev;
+    struct ld_ops ops; /* the device's, with a draw of our own */
     struct ld_net *student;
     struct ld_teacher *teacher;
     struct ld_step *step;
@@ -92,13 +94,16 @@ static void make_batch(struct training *t)
     struct golden_array img = golden_array(t->g, "img");
 
     ck_assert_int_eq(img.dim[0], N);
-    t->batch = (struct ld_batch){.N = N,
-                                 .H = img.dim[2],
-                                 .W = img.dim[3],
-                                 .pixels = (float *)img.data,
-                                 .images = t->images};
-    for (int i = 0; i < N; i++)
+    planes_instead(&t->ops, t->dev);
+    t->batch = (struct ld_batch){
+        .N = N, .H = img.dim[2], .W = img.dim[3], .images = t->images};
+    for (int i = 0; i < N; i++) {
         make_image(t, i);
+        planes_show(&t->images[i],
+                    (const float *)img.data +
+                        (size_t)i * 3 * t->batch.H * t->batch.W,
+                    t->batch.H, t->batch.W);
+    }
 }
 
 static void make_teacher(struct training *t)

@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "formats/image.h"
 #include "kernels/base/rng.h"
 #include "tests/golden.h"
+#include "tests/maps.h"
 #include "tests/suite.h"
 
 /* Mean 0 and deviation 1 leave the scaled 8-bit values as they are. */
@@ -16,18 +18,20 @@ static const struct ld_view_rules plain = {
     .std = {1, 1, 1},
 };
 
+/* In two parts, which must not be seen. */
 static float *view_planes(const struct ld_view *view,
                           const struct ld_view_rules *rules,
                           const struct ld_image *image, int H, int W)
 {
-    struct ld_buf scratch = {.max = 1U << 24};
+    struct ld_draw draw = ld_view_draw(view, rules, image->H, image->W);
     struct ld_err err = {0};
     float *planes = ld_new((size_t)H * W, 3 * sizeof(float), &err);
 
-    ck_assert_msg(planes && ld_view_pixels(view, rules, image, planes, H, W,
-                                           &scratch, &err),
-                  "%s", err.text);
-    ld_buf_free(&scratch);
+    ck_assert_msg(planes != NULL, "%s", err.text);
+    draw.canvas_H = H;
+    draw.canvas_W = W;
+    ld_draw_rows(planes, image->rgb, &draw, H / 3, H);
+    ld_draw_rows(planes, image->rgb, &draw, 0, H / 3);
     return planes;
 }
 
@@ -380,35 +384,34 @@ START_TEST(bgr_turns_the_planes_and_leaves_mean_and_deviation_theirs)
 }
 END_TEST
 
-START_TEST(a_view_larger_than_its_canvas_is_refused)
-{
-    struct ld_rng rng = ld_rng_seed(8, 0);
-    struct ld_image image = random_image(&rng, 4, 4);
-    struct ld_view view = {8, 9, 32, 32, false, 0};
-    struct ld_buf scratch = {.max = 1U << 20};
-    struct ld_err err = {0};
-    float planes[3 * 8 * 8];
-
-    ck_assert(
-        !ld_view_pixels(&view, &plain, &image, planes, 8, 8, &scratch, &err));
-    ck_assert_int_eq(err.code, LD_ERR_MISMATCH);
-    ck_assert_str_eq(err.text, "a view of 9 x 8 pixels on a canvas of 8 x 8");
-    ld_image_free(&image);
-}
-END_TEST
-
-START_TEST(scratch_memory_that_cannot_grow_is_an_error)
+/* Of a wide picture, more than a strip, on 1 and on 3 threads. */
+START_TEST(a_device_draws_the_same_bits)
 {
     struct ld_rng rng = ld_rng_seed(9, 0);
-    struct ld_image image = random_image(&rng, 4, 4);
-    struct ld_view view = {8, 8, 8, 8, false, 0};
-    struct ld_buf scratch = {.max = 100};
-    struct ld_err err = {0};
-    float planes[3 * 8 * 8];
+    struct ld_image image = random_image(&rng, 90, 700);
+    struct ld_view_rules rules = plain;
+    size_t count = (size_t)3 * 128 * 2208;
 
-    ck_assert(
-        !ld_view_pixels(&view, &plain, &image, planes, 8, 8, &scratch, &err));
-    ck_assert_int_eq(err.code, LD_ERR_MEMORY);
+    rules.mean[0] = 100;
+    rules.std[2] = 57;
+    for (int flipped = 0; flipped < 2; flipped++) {
+        struct ld_view view = {100, 2200, 128, 2208, flipped, flipped};
+        struct ld_draw draw = ld_view_draw(&view, &rules, 90, 700);
+        float *want = view_planes(&view, &rules, &image, 128, 2208);
+        struct maps m;
+        float *got;
+        uint8_t *rgb;
+
+        maps_open(&m, 1 + 2 * flipped, 1);
+        rgb = maps_memory(&m, 90 * 700 * 3);
+        got = maps_map(&m, NULL, (struct ld_shape){1, 1, 1, (int)count});
+        m.dev->ops->upload(m.dev, rgb, image.rgb, 90 * 700 * 3);
+        m.dev->ops->draw(m.dev, got, rgb, &draw);
+        maps_sync(&m);
+        ck_assert_mem_eq(got, want, count * sizeof(float));
+        maps_close(&m);
+        ld_delete(want);
+    }
     ld_image_free(&image);
 }
 END_TEST
@@ -427,8 +430,7 @@ Suite *suite(void)
     tcase_add_test(c, a_view_of_the_images_own_size_changes_no_pixel);
     tcase_add_test(c,
                    bgr_turns_the_planes_and_leaves_mean_and_deviation_theirs);
-    tcase_add_test(c, a_view_larger_than_its_canvas_is_refused);
-    tcase_add_test(c, scratch_memory_that_cannot_grow_is_an_error);
+    tcase_add_test(c, a_device_draws_the_same_bits);
     suite_add_tcase(s, c);
     return s;
 }

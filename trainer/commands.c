@@ -169,7 +169,6 @@ static bool detect_image(const struct ld_evaluation *e,
                          const struct ld_detector *detector, const char *path,
                          const char *out, struct ld_err *err)
 {
-    struct ld_buf scratch = {.max = (size_t)1 << 32};
     struct ld_arena arena = {0};
     struct ld_image image = {0};
     struct ld_detections found;
@@ -177,7 +176,7 @@ static bool detect_image(const struct ld_evaluation *e,
     bool ok;
 
     ok = ld_image_read(path, &image, err) &&
-         ld_evaluate_image(e, &image, &scratch, &arena, &found, err) &&
+         ld_evaluate_image(e, &image, &arena, &found, err) &&
          draw_path(path, out, picture, err) &&
          ld_draw_detections(picture, &image, found.items, found.n, NULL, 0,
                             detector->class_names, err);
@@ -185,7 +184,6 @@ static bool detect_image(const struct ld_evaluation *e,
         print_detections(detector, path, &found);
     ld_image_free(&image);
     ld_arena_free(&arena);
-    ld_buf_free(&scratch);
     return ok;
 }
 

@@ -12,19 +12,14 @@
 /* ---- detections ---- */
 
 static bool run_net(const struct ld_evaluation *e, const struct ld_view *view,
-                    const struct ld_image *image, struct ld_buf *scratch,
-                    struct ld_arena *arena, struct ld_err *err)
+                    const struct ld_image *image, struct ld_err *err)
 {
-    struct ld_device *dev = e->dev;
-    size_t size = 3 * (size_t)view->canvas_H * (size_t)view->canvas_W;
-    float *planes = ld_arena_new(arena, size, sizeof(float), err);
+    struct ld_draw draw =
+        ld_view_draw(view, &e->config->views.rules, image->H, image->W);
 
-    if (!planes ||
-        !ld_view_pixels(view, &e->config->views.rules, image, planes,
-                        view->canvas_H, view->canvas_W, scratch, err) ||
-        !ld_net_resize(e->net, 1, view->canvas_H, view->canvas_W, err))
+    if (!ld_net_resize(e->net, 1, view->canvas_H, view->canvas_W, err) ||
+        !ld_net_show(e->net, 0, image->rgb, &draw, err))
         return false;
-    dev->ops->upload(dev, ld_net_input(e->net), planes, size * sizeof(float));
     ld_net_forward(e->net);
     return true;
 }
@@ -41,9 +36,8 @@ static float *download_rows(const struct ld_evaluation *e, const float *rows,
 }
 
 bool ld_evaluate_image(const struct ld_evaluation *e,
-                       const struct ld_image *image, struct ld_buf *scratch,
-                       struct ld_arena *arena, struct ld_detections *out,
-                       struct ld_err *err)
+                       const struct ld_image *image, struct ld_arena *arena,
+                       struct ld_detections *out, struct ld_err *err)
 {
     struct ld_view view =
         ld_view_of(&e->config->views.rules, image->H, image->W, 0);
@@ -58,7 +52,7 @@ bool ld_evaluate_image(const struct ld_evaluation *e,
     struct ld_grid grid;
     size_t A;
 
-    if (!run_net(e, &view, image, scratch, arena, err))
+    if (!run_net(e, &view, image, err))
         return false;
     grid = ld_net_grid(e->net);
     A = (size_t)grid.start[grid.n_levels];
@@ -77,8 +71,7 @@ bool ld_evaluate_image(const struct ld_evaluation *e,
 
 /* One image's detections, kept in `arena`; `work` holds the rest. */
 static bool detect_sample(const struct ld_evaluation *e, int sample,
-                          struct ld_buf *scratch, struct ld_arena *work,
-                          struct ld_arena *arena,
+                          struct ld_arena *work, struct ld_arena *arena,
                           struct ld_image_detections *out, struct ld_err *err)
 {
     const struct ld_sample *s = &e->set->samples[sample];
@@ -90,7 +83,7 @@ static bool detect_sample(const struct ld_evaluation *e, int sample,
     ld_arena_clear(work);
     ok = ld_dataset_path(e->set, s, path, err) &&
          ld_image_read(path, &image, err) &&
-         (ld_evaluate_image(e, &image, scratch, work, &found, err) ||
+         (ld_evaluate_image(e, &image, work, &found, err) ||
           ld_fail_in(err, path));
     ld_image_free(&image);
     if (!ok)
@@ -111,7 +104,6 @@ bool ld_evaluate_detect(const struct ld_evaluation *e,
 {
     struct ld_image_detections *images =
         ld_arena_new(arena, (size_t)e->set->n_samples, sizeof(*images), err);
-    struct ld_buf scratch = {.max = (size_t)1 << 32};
     struct ld_progress progress;
     struct ld_arena work = {0};
     bool tells = !e->team || e->team->rank == 0;
@@ -121,7 +113,7 @@ bool ld_evaluate_detect(const struct ld_evaluation *e,
     for (int i = 0; ok && i < e->set->n_samples; i++) {
         if (!ld_evaluate_has(e->team, i))
             continue;
-        ok = detect_sample(e, i, &scratch, &work, arena, &images[i], err);
+        ok = detect_sample(e, i, &work, arena, &images[i], err);
         if (tells)
             ld_progress_show(&progress, i + 1, "");
     }
@@ -130,7 +122,6 @@ bool ld_evaluate_detect(const struct ld_evaluation *e,
     if (ok && tells)
         ld_progress_end(&progress, e->set->n_samples, "");
     ld_arena_free(&work);
-    ld_buf_free(&scratch);
     *out = images;
     return ok;
 }

@@ -4,6 +4,7 @@
 
 #include "formats/config.h"
 #include "formats/dataset.h"
+#include "formats/image.h"
 #include "kernels/net/net.h"
 #include "trainer/coco_eval.h"
 #include "trainer/team.h"
@@ -18,9 +19,8 @@ struct ld_evaluation {
 
 /* Detections of one picture through a net, in pixels of the picture. */
 bool ld_evaluate_image(const struct ld_evaluation *e,
-                       const struct ld_image *image, struct ld_buf *scratch,
-                       struct ld_arena *arena, struct ld_detections *out,
-                       struct ld_err *err);
+                       const struct ld_image *image, struct ld_arena *arena,
+                       struct ld_detections *out, struct ld_err *err);
 
 /* Detections of every image of the set, the arena's; progress on stderr. Of a
  * team rank 0 gets them all. */

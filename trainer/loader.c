@@ -14,9 +14,7 @@ enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_READY };
 struct slot {
     enum slot_state state;
     struct ld_batch batch;
-    struct ld_arena arena; /* everything of the batch but the pixels */
-    struct ld_buf pixels, scratch;
-    struct ld_image *decoded; /* (N) the arena's; freed when drawn */
+    struct ld_arena arena; /* everything of the batch but the pictures */
     struct ld_err err;
 };
 
@@ -191,9 +189,9 @@ static bool find_region(const struct ld_loader_plan *plan, struct slot *slot,
 
 static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
                        struct ld_batch_image *image,
-                       const struct ld_views_moment *moment,
-                       struct ld_image *picture)
+                       const struct ld_views_moment *moment)
 {
+    struct ld_image *picture = &image->picture;
     const struct ld_sample *sample = image->sample;
     struct ld_grid grid;
     char path[4096];
@@ -208,6 +206,8 @@ static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
                        path, picture->W, picture->H, sample->W, sample->H);
 
     image->view = ld_views_shown(&plan->views, moment, picture->H, picture->W);
+    image->draw =
+        ld_view_draw(&image->view, &plan->views.rules, picture->H, picture->W);
     grid = ld_grid_with_head(
         ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W),
         plan->head);
@@ -220,30 +220,14 @@ static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
 
 /* ---- one batch ---- */
 
-static bool draw_pixels(const struct ld_loader_plan *plan, struct slot *slot)
+static void set_canvas(struct ld_batch *batch)
 {
-    struct ld_batch *batch = &slot->batch;
-    size_t size;
-
     for (int i = 0; i < batch->N; i++) {
         const struct ld_view *view = &batch->images[i].view;
 
         batch->H = view->canvas_H > batch->H ? view->canvas_H : batch->H;
         batch->W = view->canvas_W > batch->W ? view->canvas_W : batch->W;
     }
-    size = 3 * (size_t)batch->H * (size_t)batch->W;
-    slot->pixels.len = 0;
-    ld_buf_put(&slot->pixels, NULL, (size_t)batch->N * size * sizeof(float));
-    if (!ld_buf_ok(&slot->pixels, &slot->err))
-        return false;
-
-    batch->pixels = (float *)(void *)slot->pixels.data;
-    for (int i = 0; i < batch->N; i++)
-        if (!ld_view_pixels(&batch->images[i].view, &plan->views.rules,
-                            &slot->decoded[i], batch->pixels + (size_t)i * size,
-                            batch->H, batch->W, &slot->scratch, &slot->err))
-            return false;
-    return true;
 }
 
 /* Place p of an epoch is image p % n_usable in pass p / n_usable. */
@@ -276,9 +260,7 @@ static void make_batch(const struct ld_loader *loader, struct slot *slot,
 
     batch->images =
         ld_arena_new(&slot->arena, N, sizeof(*batch->images), &slot->err);
-    slot->decoded =
-        ld_arena_new(&slot->arena, N, sizeof(*slot->decoded), &slot->err);
-    if (!batch->images || !slot->decoded)
+    if (!batch->images)
         return;
     for (int i = 0; ok && i < batch->N; i++) {
         struct ld_batch_image *image = &batch->images[i];
@@ -286,12 +268,16 @@ static void make_batch(const struct ld_loader *loader, struct slot *slot,
             moment_of(loader, batch->epoch, places[i]);
 
         image->sample = sample_at(loader, places[i]);
-        ok = read_image(&loader->plan, slot, image, &moment, &slot->decoded[i]);
+        ok = read_image(&loader->plan, slot, image, &moment);
     }
     if (ok)
-        draw_pixels(&loader->plan, slot);
-    for (int i = 0; i < batch->N; i++)
-        ld_image_free(&slot->decoded[i]);
+        set_canvas(batch);
+}
+
+static void free_pictures(struct ld_batch *batch)
+{
+    for (int i = 0; batch->images && i < batch->N; i++)
+        ld_image_free(&batch->images[i].picture);
 }
 
 /* ---- threads ---- */
@@ -312,6 +298,7 @@ static struct slot *take_slot(struct ld_loader *loader, int32_t *places)
         slot = NULL;
     } else {
         slot->state = SLOT_TAKEN;
+        free_pictures(&slot->batch);
         ld_arena_clear(&slot->arena);
         slot->batch = (struct ld_batch){
             .epoch = loader->next_made / loader->steps_per_epoch,
@@ -405,10 +392,6 @@ static bool start_threads(struct ld_loader *loader, struct ld_err *err)
         ld_new((size_t)loader->n_slots, sizeof(*loader->slots), err);
     if (!loader->slots)
         return false;
-    for (int i = 0; i < loader->n_slots; i++) {
-        loader->slots[i].pixels.max = (size_t)1 << 40;
-        loader->slots[i].scratch.max = (size_t)1 << 32;
-    }
     for (; loader->n_started < n; loader->n_started++)
         if (pthread_create(&loader->threads[loader->n_started], NULL, work,
                            loader) != 0)
@@ -451,9 +434,8 @@ void ld_loader_stop(struct ld_loader *loader)
     for (int i = 0; i < loader->n_started; i++)
         pthread_join(loader->threads[i], NULL);
     for (int i = 0; loader->slots && i < loader->n_slots; i++) {
+        free_pictures(&loader->slots[i].batch);
         ld_arena_free(&loader->slots[i].arena);
-        ld_buf_free(&loader->slots[i].pixels);
-        ld_buf_free(&loader->slots[i].scratch);
     }
     pthread_cond_destroy(&loader->changed);
     pthread_mutex_destroy(&loader->mutex);

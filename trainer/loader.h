@@ -6,13 +6,16 @@
 #pragma once
 
 #include "formats/dataset.h"
+#include "formats/image.h"
 #include "formats/shard.h"
 #include "formats/views.h"
 #include "kernels/net/imitate.h"
 
 struct ld_batch_image {
     const struct ld_sample *sample;
+    struct ld_image picture; /* as the file has it */
     struct ld_view view;
+    struct ld_draw draw; /* the view, on its own canvas */
     int n_boxes;
     const struct ld_box *boxes;      /* (n_boxes) pixels of the view */
     const int32_t *labels;           /* (n_boxes) */
@@ -26,7 +29,6 @@ struct ld_batch_image {
 struct ld_batch {
     int64_t epoch, step_of_epoch;
     int N, H, W;                   /* canvas: the largest of the images' own */
-    float *pixels;                 /* (N, 3, H, W) on the host, normalised */
     struct ld_batch_image *images; /* (N) */
 };
 

@@ -173,40 +173,11 @@ static void place_teacher(struct ld_step *step,
     }
 }
 
-/* The image's own canvas out of the batch's: the rest of it is zero. */
-static float *own_planes(struct ld_step *step, const struct ld_batch *batch,
-                         int i, struct ld_err *err)
-{
-    const struct ld_view *view = &batch->images[i].view;
-    size_t H = (size_t)view->canvas_H, W = (size_t)view->canvas_W;
-    const float *from =
-        batch->pixels + (size_t)i * 3 * (size_t)batch->H * (size_t)batch->W;
-    float *planes = ld_arena_new(&step->arena, 3 * H * W, sizeof(float), err);
-
-    for (size_t c = 0; planes && c < 3; c++)
-        for (size_t y = 0; y < H; y++)
-            memcpy(planes + (c * H + y) * W,
-                   from + (c * (size_t)batch->H + y) * (size_t)batch->W,
-                   W * sizeof(float));
-    return planes;
-}
-
-static bool resident_rows(struct ld_step *step, const struct ld_batch *batch,
-                          int i, struct ld_teacher_rows *rows,
-                          struct ld_err *err)
-{
-    const struct ld_batch_image *image = &batch->images[i];
-    float *planes = own_planes(step, batch, i, err);
-
-    return planes && ld_teacher_run(step->teacher, planes, image->view.canvas_H,
-                                    image->view.canvas_W, &image->assignment,
-                                    step->rules->vlr_kd > 0, rows, err);
-}
-
 static bool teacher_rows(struct ld_step *step, const struct ld_batch *batch,
                          int i, int at, struct ld_err *err)
 {
-    const struct ld_record *record = &batch->images[i].record;
+    const struct ld_batch_image *image = &batch->images[i];
+    const struct ld_record *record = &image->record;
     struct ld_teacher_rows rows = {
         .n_rows = record->n_rows,
         .n_main = record->n_main,
@@ -215,12 +186,13 @@ static bool teacher_rows(struct ld_step *step, const struct ld_batch *batch,
         .n_logits = record->n_logits,
     };
 
-    if (step->teacher && !resident_rows(step, batch, i, &rows, err))
+    if (step->teacher && !ld_teacher_run(step->teacher, image->picture.rgb,
+                                         &image->draw, &image->assignment,
+                                         step->rules->vlr_kd > 0, &rows, err))
         return false;
-    place_teacher(step, &batch->images[i].assignment, &rows, at,
+    place_teacher(step, &image->assignment, &rows, at,
                   (size_t)common_logits(step, batch));
-    return !step->imitator ||
-           ld_imitator_add(step->imitator, &batch->images[i], err);
+    return !step->imitator || ld_imitator_add(step->imitator, image, err);
 }
 
 static bool has_teacher(const struct ld_step *step,
@@ -327,8 +299,6 @@ bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
 {
     struct ld_device *dev = step->dev;
     struct ld_net *student = step->student;
-    size_t n_pixels =
-        3 * (size_t)batch->N * (size_t)batch->H * (size_t)batch->W;
     struct ld_reducer *reducer = step->buckets.reducer;
     struct ld_loss_batch targets;
 
@@ -337,8 +307,10 @@ bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
         !make_targets(step, batch, &targets, err))
         return false;
 
-    dev->ops->upload(dev, ld_net_input(student), batch->pixels,
-                     n_pixels * sizeof(float));
+    for (int i = 0; i < batch->N; i++)
+        if (!ld_net_show(student, i, batch->images[i].picture.rgb,
+                         &batch->images[i].draw, err))
+            return false;
     ld_net_forward(student);
 
     targets.class_logits = ld_net_class_rows(student);

@@ -41,6 +41,7 @@ void ld_net_free(struct ld_net *net)
     for (int i = 0; i < LD_NET_PLANS; i++)
         ld_plan_free(net->dev, net->plans[i]);
     net->dev->ops->release(net->dev, net->maps);
+    net->dev->ops->release(net->dev, net->picture);
     net->dev->ops->release(net->dev, net->filters);
     net->dev->ops->release(net->dev, net->params);
     ld_delete(net->complete);
@@ -133,6 +134,44 @@ bool ld_net_resize(struct ld_net *net, int N, int H, int W, struct ld_err *err)
 float *ld_net_input(const struct ld_net *net)
 {
     return ld_net_span(net, ld_plan_value(&net->graph, net->graph.image));
+}
+
+static bool reserve_picture(struct ld_net *net, size_t bytes,
+                            struct ld_err *err)
+{
+    const struct ld_ops *ops = net->dev->ops;
+
+    if (bytes <= net->picture_bytes)
+        return true;
+    ops->release(net->dev, net->picture);
+    net->picture_bytes = 0;
+    net->picture = ops->alloc(net->dev, bytes, err);
+    if (!net->picture)
+        return false;
+    net->picture_bytes = bytes;
+    return true;
+}
+
+bool ld_net_show(struct ld_net *net, int i, const uint8_t *rgb,
+                 const struct ld_draw *d, struct ld_err *err)
+{
+    struct ld_shape image = net->plan->image;
+    size_t bytes = 3 * (size_t)d->from_H * (size_t)d->from_W;
+    size_t plane = (size_t)image.H * (size_t)image.W;
+    struct ld_draw draw = *d;
+
+    draw.canvas_H = image.H;
+    draw.canvas_W = image.W;
+    if (d->H < 1 || d->W < 1 || d->H > image.H || d->W > image.W)
+        return ld_fail(err, LD_ERR_MISMATCH,
+                       "a view of %d x %d pixels on a canvas of %d x %d", d->W,
+                       d->H, image.W, image.H);
+    if (!reserve_picture(net, bytes, err))
+        return false;
+    net->dev->ops->upload(net->dev, net->picture, rgb, bytes);
+    net->dev->ops->draw(net->dev, ld_net_input(net) + (size_t)i * 3 * plane,
+                        net->picture, &draw);
+    return true;
 }
 
 struct ld_grid ld_net_grid(const struct ld_net *net)

@@ -51,8 +51,8 @@ void ld_net_init(struct ld_net *net, uint64_t seed);
 /* Copies tensors (host) into the parameters of the same name. `partial` allows
  * missing and unexpected names, though not that all are missing, and leaves
  * tensors of the head that have another shape (of other classes) as they are;
- * any other shape that differs is refused. LD_ERR_MISMATCH counts what is missing, unexpected
- * and of another shape, and names the first 20 of each. */
+ * any other shape that differs is refused. LD_ERR_MISMATCH counts what is
+ * missing, unexpected and of another shape, and names the first 20 of each. */
 bool ld_net_load(struct ld_net *net, const struct ld_tensor *tensors, int n,
                  bool partial, struct ld_err *err);
 
@@ -72,6 +72,11 @@ bool ld_net_resize(struct ld_net *net, int N, int H, int W, struct ld_err *err);
  * it; read the rows before the backward pass, which overwrites them; write
  * their gradients between the two. */
 float *ld_net_input(const struct ld_net *net); /* (N, 3, H, W) */
+/* Draws a picture of the host, rgb (from_H, from_W, 3), into image i of the
+ * input: on the canvas of the batch, whatever that of `d`. LD_ERR_MISMATCH if
+ * it does not fit, LD_ERR_MEMORY. */
+bool ld_net_show(struct ld_net *net, int i, const uint8_t *rgb,
+                 const struct ld_draw *d, struct ld_err *err);
 struct ld_grid ld_net_grid(const struct ld_net *net);
 float *ld_net_class_rows(const struct ld_net *net); /* (N, A, class logits) */
 float *ld_net_box_rows(const struct ld_net *net);   /* (N, A, 4, B) */

@@ -35,6 +35,8 @@ struct ld_net {
     unsigned long clock;
     char *maps; /* device memory of the plan in use */
     size_t maps_bytes;
+    uint8_t *picture; /* device memory of the one being drawn */
+    size_t picture_bytes;
 
     /* NULL, or called after the backward of layer i with complete[i]. */
     ld_gradients_fn *watch;

@@ -123,22 +123,21 @@ static bool fetch_rows(struct ld_teacher *teacher,
     return teacher->dev->ops->sync(teacher->dev, err);
 }
 
-bool ld_teacher_run(struct ld_teacher *teacher, const float *planes, int H,
-                    int W, const struct ld_assignment *assignment,
-                    bool all_classes, struct ld_teacher_rows *out,
-                    struct ld_err *err)
+bool ld_teacher_run(struct ld_teacher *teacher, const uint8_t *rgb,
+                    const struct ld_draw *d,
+                    const struct ld_assignment *assignment, bool all_classes,
+                    struct ld_teacher_rows *out, struct ld_err *err)
 {
     struct ld_net *net = teacher->net;
 
-    if (H % 32 || W % 32)
+    if (d->canvas_H % 32 || d->canvas_W % 32)
         return ld_fail(err, LD_ERR_USAGE,
                        "teacher: a canvas of %d x %d pixels, expected "
                        "multiples of 32",
-                       W, H);
-    if (!ld_net_resize(net, 1, H, W, err))
+                       d->canvas_W, d->canvas_H);
+    if (!ld_net_resize(net, 1, d->canvas_H, d->canvas_W, err) ||
+        !ld_net_show(net, 0, rgb, d, err))
         return ld_fail_in(err, "teacher");
-    teacher->dev->ops->upload(teacher->dev, ld_net_input(net), planes,
-                              3 * (size_t)H * (size_t)W * sizeof(float));
     ld_net_forward(net);
     return fetch_rows(teacher, assignment, all_classes, out, err) ||
            ld_fail_in(err, "teacher");

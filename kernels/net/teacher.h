@@ -29,12 +29,13 @@ struct ld_teacher *ld_teacher_new(struct ld_device *dev,
 void ld_teacher_free(struct ld_teacher *teacher); /* NULL is fine */
 const struct ld_model *ld_teacher_model(const struct ld_teacher *teacher);
 
-/* planes (3, H, W), normalised, on the host; H and W multiples of 32. The
- * result is borrowed until the next call. */
-bool ld_teacher_run(struct ld_teacher *teacher, const float *planes, int H,
-                    int W, const struct ld_assignment *assignment,
-                    bool all_classes, struct ld_teacher_rows *out,
-                    struct ld_err *err);
+/* Of a picture on the host, rgb (from_H, from_W, 3), on the canvas that `d`
+ * says, whose sides are multiples of 32. The result is borrowed until the next
+ * call. */
+bool ld_teacher_run(struct ld_teacher *teacher, const uint8_t *rgb,
+                    const struct ld_draw *d,
+                    const struct ld_assignment *assignment, bool all_classes,
+                    struct ld_teacher_rows *out, struct ld_err *err);
 
 /* Of the view that was run last. */
 bool ld_teacher_outputs(struct ld_teacher *teacher, struct ld_outputs *out,
