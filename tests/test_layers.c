@@ -419,7 +419,7 @@ END_TEST
 Suite *suite(void)
 {
     Suite *s = suite_create("layers");
-    TCase *c = tcase_create("layers");
+    TCase *c = tcase_create("layers"), *threads = tcase_create("threads");
 
     tcase_add_test(c, what_is_packed_unpacks_to_the_same_bits);
     tcase_add_test(c, adding_and_masking_agree_with_plain_loops);
@@ -432,8 +432,10 @@ Suite *suite(void)
     tcase_add_test(c, gathered_rows_are_those_of_the_index);
     tcase_add_test(c, sgd_steps_as_torch_does);
     tcase_add_test(c, a_step_that_is_not_finite_is_a_fault_reported_once);
-    tcase_add_test(c, the_device_uses_the_cores_it_is_told_or_all_it_may_use);
+    tcase_add_test(threads,
+                   the_device_uses_the_cores_it_is_told_or_all_it_may_use);
     tcase_add_test(c, layers_agree_with_the_reference);
     suite_add_tcase(s, c);
+    suite_add_tcase(s, threads);
     return s;
 }
