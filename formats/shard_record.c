@@ -38,7 +38,7 @@ static void *read_stored(struct reading *r, enum ld_column_id id)
     size_t n;
     int64_t start = rows_of(r->entry, id, &n);
     size_t bytes = n * ld_column_row_bytes(&r->shard->columns.is[id]);
-    void *stored = ld_arena_new(r->arena, bytes, 1, r->err);
+    void *stored = ld_arena_room(r->arena, bytes, 1, r->err);
 
     if (!stored || !ld_columns_read(&r->shard->columns, id, start, n, stored,
                                     r->scratch, r->err))
@@ -54,9 +54,9 @@ static const float *read_predicted(struct reading *r, enum ld_column_id id)
     const struct ld_steps *steps = columns->steps[id];
     size_t n;
     int64_t start = rows_of(r->entry, id, &n);
-    float *numbers =
-        ld_arena_new(r->arena, n * (size_t)steps->groups * (size_t)steps->width,
-                     sizeof(*numbers), r->err);
+    float *numbers = ld_arena_room(
+        r->arena, n * (size_t)steps->groups * (size_t)steps->width,
+        sizeof(*numbers), r->err);
 
     return numbers && ld_columns_restore(columns, id, start, n, numbers,
                                          r->scratch, r->err)

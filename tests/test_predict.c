@@ -143,6 +143,7 @@ static void check_ways(int n_columns)
         missed[i] = (uint8_t)ld_rng_u32(&rng);
     for (int c = 0; c < n_columns; c++) {
         p.bias[c] = (int32_t)ld_rng_u32(&rng);
+        p.place[c] = n_columns - 1 - c;
         for (int j = 0; j < c && j < LD_PREDICT_TAPS - c % 2; j++)
             p.weight[c * LD_PREDICT_TAPS + j] = (int16_t)ld_rng_u32(&rng);
     }
@@ -200,6 +201,33 @@ START_TEST(columns_that_say_the_same_do_not_upset_the_fit)
 }
 END_TEST
 
+/* Columns that do not hang together, every third of them wide. */
+START_TEST(columns_that_are_missed_by_as_much_stand_together)
+{
+    enum { N = 13, WIDE = 5, ROWS = 2048 };
+    struct ld_rng rng = ld_rng_seed(9, 9);
+    int16_t *rows = ld_arena_new(&arena, N * ROWS, sizeof(*rows), &err);
+    bool taken[N] = {false};
+    struct ld_predictor p;
+
+    for (int i = 0; i < N * ROWS; i++)
+        rows[i] =
+            (int16_t)((i % N % 3 == 0 ? 60 : 4) * (double)ld_rng_normal(&rng));
+    ck_assert(ld_predictor_make(&p, N, &arena, &err) &&
+              ld_predictor_fit(&p, rows, ROWS, &err) &&
+              ld_predictor_order(&p, rows, ROWS, 256, &err));
+    for (int c = 0; c < N; c++) {
+        ck_assert_int_lt(p.place[c], N);
+        ck_assert(!taken[p.place[c]]);
+        taken[p.place[c]] = true;
+        ck_assert((p.place[c] >= N - WIDE) == (c % 3 == 0));
+        ck_assert(p.ends_block[c] == (c == N - 1 || c == N - 1 - WIDE));
+    }
+    ck_assert(ld_predictor_order(&p, rows, 0, 256, &err)); /* stays */
+    ck_assert(p.ends_block[N - 1]);
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("predict");
@@ -211,6 +239,7 @@ Suite *suite(void)
     tcase_add_test(c, every_way_to_decode_gives_the_bits_of_the_plain_one);
     tcase_add_test(c, what_hangs_together_is_foretold);
     tcase_add_test(c, columns_that_say_the_same_do_not_upset_the_fit);
+    tcase_add_test(c, columns_that_are_missed_by_as_much_stand_together);
     suite_add_tcase(s, c);
     return s;
 }

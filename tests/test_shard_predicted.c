@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/h5file.h"
+#include "formats/seal.h"
 #include "formats/shard.h"
 #include "kernels/base/rng.h"
 #include "tests/made_shard.h"
@@ -155,6 +157,35 @@ START_TEST(bytes_are_near_the_entropy)
 }
 END_TEST
 
+/* Places that are not each one column's would read beyond a chunk. */
+START_TEST(places_that_are_none_are_refused)
+{
+    static const int32_t wrong[] = {-1, 64, 1 << 20, 1};
+    struct ld_shard_facts facts = predicted(3, 1e-2);
+    struct ld_err err = {0};
+    int32_t place[64];
+
+    for (int i = 0; i < 4; i++) {
+        hid_t file;
+
+        ck_assert(made_shard(path, &facts, 2, 9, &err));
+        file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+        ck_assert(
+            ld_h5_get_array(file, "steps/box_place", H5T_STD_I32LE, place, 64));
+        place[0] = wrong[i]; /* 1: it is the next column's too */
+        ck_assert_int_ge(H5Ldelete(file, "steps/box_place", H5P_DEFAULT), 0);
+        ck_assert(
+            ld_h5_put_array(file, "steps/box_place", H5T_STD_I32LE, place, 64));
+        ck_assert_int_ge(H5Fclose(file), 0);
+        ck_assert(ld_seal_write(path, "shard", 0, 0, path, &err));
+        ck_assert_ptr_null(ld_shard_open(path, &err));
+        ck_assert_str_eq(err.text,
+                         "a.h5: what its rows are foretold by is damaged");
+        err = (struct ld_err){0};
+    }
+}
+END_TEST
+
 START_TEST(equal_records_make_equal_files)
 {
     struct ld_shard_facts facts = predicted(20, 1e-2);
@@ -201,6 +232,7 @@ Suite *suite(void)
     tcase_add_test(c, boxes_of_one_run_come_back);
     tcase_add_test(c, the_error_is_measured_and_as_asked);
     tcase_add_test(c, bytes_are_near_the_entropy);
+    tcase_add_test(c, places_that_are_none_are_refused);
     tcase_add_test(c, equal_records_make_equal_files);
     tcase_add_test(c, features_of_a_predicted_shard_are_fp16);
     suite_add_tcase(s, c);

@@ -69,8 +69,8 @@ static struct ld_block *block_new(size_t size, struct ld_err *err)
     return block;
 }
 
-void *ld_arena_new(struct ld_arena *arena, size_t count, size_t size,
-                   struct ld_err *err)
+void *ld_arena_room(struct ld_arena *arena, size_t count, size_t size,
+                    struct ld_err *err)
 {
     struct ld_block *block = arena->blocks;
     size_t bytes, rounded;
@@ -95,11 +95,20 @@ void *ld_arena_new(struct ld_arena *arena, size_t count, size_t size,
         arena->blocks = block;
     }
     memory = block->bytes + block->used;
-    memset(memory, 0, bytes);
     block->used += rounded;
     arena->used += rounded;
     if (arena->used > arena->peak)
         arena->peak = arena->used;
+    return memory;
+}
+
+void *ld_arena_new(struct ld_arena *arena, size_t count, size_t size,
+                   struct ld_err *err)
+{
+    void *memory = ld_arena_room(arena, count, size, err);
+
+    if (memory)
+        memset(memory, 0, count * size);
     return memory;
 }
 

@@ -27,6 +27,10 @@ struct ld_arena {
 void *ld_arena_new(struct ld_arena *arena, size_t count, size_t size,
                    struct ld_err *err);
 
+/* The same with whatever was there, for what is written whole at once. */
+void *ld_arena_room(struct ld_arena *arena, size_t count, size_t size,
+                    struct ld_err *err);
+
 /* A copy of the first `len` bytes of `text`, ended by a zero byte. */
 char *ld_arena_text(struct ld_arena *arena, const char *text, size_t len,
                     struct ld_err *err);
