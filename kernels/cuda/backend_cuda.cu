@@ -2,6 +2,9 @@
 
 #include <stdio.h>
 
+#include "kernels/cuda/conv_cuda.h"
+#include "kernels/cuda/conv_cudnn.h"
+#include "kernels/cuda/deform_cuda.h"
 #include "kernels/cuda/draw_cuda.h"
 #include "kernels/cuda/feature_cuda.h"
 #include "kernels/cuda/fold.h"
@@ -11,6 +14,7 @@
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/pool.h"
+#include "kernels/cuda/product.h"
 #include "kernels/cuda/quality_cuda.h"
 #include "kernels/cuda/reduce_nccl.h"
 #include "kernels/cuda/rows.h"
@@ -24,6 +28,7 @@ static void close_device(struct ld_device *dev)
 {
     struct ld_cuda *cuda = ld_cuda_of(dev);
 
+    ld_cuda_math_close(cuda);
     ld_cuda_memory_close(cuda);
     if (cuda->stream)
         (void)cudaStreamDestroy(cuda->stream);
@@ -44,6 +49,21 @@ static const struct ld_ops cuda_ops = {
     .map_values = ld_cuda_map_values,
     .map_pack = ld_cuda_map_pack,
     .map_unpack = ld_cuda_map_unpack,
+    .conv_new = ld_cuda_conv_new,
+    .conv_free = ld_cuda_conv_free,
+    .conv_scratch_bytes = ld_cuda_conv_scratch_bytes,
+    .conv_weight_bytes = ld_cuda_conv_weight_bytes,
+    .conv_pack = ld_cuda_conv_pack,
+    .conv_forward = ld_cuda_conv_forward,
+    .conv_backward_data = ld_cuda_conv_backward_data,
+    .conv_backward_weights = ld_cuda_conv_backward_weights,
+    .deform_new = ld_cuda_deform_new,
+    .deform_free = ld_cuda_deform_free,
+    .deform_scratch_bytes = ld_cuda_deform_scratch_bytes,
+    .deform_weight_bytes = ld_cuda_deform_weight_bytes,
+    .deform_pack = ld_cuda_deform_pack,
+    .deform_forward = ld_cuda_deform_forward,
+    .deform_backward = ld_cuda_deform_backward,
     .bn_fold = ld_cuda_bn_fold,
     .bn_unfold = ld_cuda_bn_unfold,
     .relu_backward = ld_cuda_relu_backward,
@@ -130,7 +150,7 @@ static bool open_parts(struct ld_cuda *cuda, struct ld_err *err)
     if (status != cudaSuccess)
         return ld_fail(err, LD_ERR_DEVICE, "cuda: making a stream: %s",
                        cudaGetErrorString(status));
-    return ld_cuda_memory_open(cuda, err);
+    return ld_cuda_memory_open(cuda, err) && ld_cuda_math_open(cuda, err);
 }
 
 static const char *precision_name(enum ld_precision precision)
@@ -138,6 +158,23 @@ static const char *precision_name(enum ld_precision precision)
     return precision == LD_PRECISION_BF16   ? "bf16"
            : precision == LD_PRECISION_FP32 ? "fp32"
                                             : "tf32";
+}
+
+/* fp32 does without cuDNN, whose products would be of tf32. */
+static void describe(const struct ld_cuda *cuda, const char *gpu,
+                     char note[200])
+{
+    const struct ld_cudnn *cudnn = cuda->math->cudnn;
+    int version = cudnn ? ld_cudnn_version(cudnn) : 0;
+    char with[40] = "";
+
+    if (cudnn)
+        snprintf(with, sizeof(with), ", cuDNN %d.%d", version / 10000,
+                 version / 100 % 100);
+    else if (cuda->precision != LD_PRECISION_FP32)
+        snprintf(with, sizeof(with), ", without cuDNN: slower");
+    snprintf(note, 200, "device: cuda, %.120s, %s%s", gpu,
+             precision_name(cuda->precision), with);
 }
 
 struct ld_device *ld_cuda_open(const struct ld_device_options *options,
@@ -161,7 +198,6 @@ struct ld_device *ld_cuda_open(const struct ld_device_options *options,
         return NULL;
     }
     if (note)
-        snprintf(note, 200, "device: cuda, %.120s, %s", gpu.name,
-                 precision_name(cuda->precision));
+        describe(cuda, gpu.name, note);
     return &cuda->device;
 }

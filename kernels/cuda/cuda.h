@@ -24,7 +24,7 @@ enum {
     LD_CUDA_WORKSPACE = 8 << 20,
 };
 
-struct ld_cuda_math;    /* matrix products and convolutions: math.h */
+struct ld_cuda_math;    /* matrix products and convolutions: product.h */
 struct ld_cuda_staging; /* the way up for the host's bytes: memory.h */
 struct ld_cuda_alarm;   /* what went wrong on the device: memory.h */
 

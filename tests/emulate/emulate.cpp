@@ -26,6 +26,7 @@ struct fibre {
 struct thread {
     struct fibre *fibre; /* NULL: not begun, or done */
     enum where where;
+    bool came;                   /* to the last shuffle of its warp */
     int turn;                    /* of the two buffers below */
     unsigned char word[2][WORD]; /* what this lane hands over */
 };
@@ -160,6 +161,8 @@ void run_block()
 
             if (!all_at(w, end, AT_WARP))
                 continue;
+            for (int i = w; i < end; i++)
+                threads[i].came = threads[i].where == AT_WARP;
             run_some(w, end);
             moved = true;
         }
@@ -195,7 +198,7 @@ void emulate_shuffle(void *value, size_t bytes, int from)
     memcpy(t->word[turn], value, bytes);
     leave(AT_WARP);
     t->turn = !turn;
-    if (other >= n_threads || threads[other].where == DONE)
+    if (other >= n_threads || !threads[other].came)
         give_up("a shuffle from a lane that is gone");
     memcpy(value, threads[other].word[turn], bytes);
 }

@@ -1,0 +1,283 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/parity.h"
+#include "tests/suite.h"
+
+enum { CASES = 40 };
+
+/* In fp32, bilinear weights are differences of positions, with their rounding.
+ * In bf16, columns and their gradients are rounded before they are summed up;
+ * of a gradient that is a difference of such sums, more is left. */
+static const double in_fp32 = 5e-5, in_bf16 = 0.05;
+
+struct pair {
+    struct ld_deform_desc desc;
+    struct ld_deform *deform[PARITY_DEVICES];
+    void *packed[PARITY_DEVICES], *scratch[PARITY_DEVICES];
+    struct twin weight, bias, x, offset, y, dx, doffset, dy, dweight, dbias;
+    size_t n_weights;
+};
+
+static void *room(struct parity *p, int device, size_t bytes)
+{
+    struct ld_err err = {0};
+    void *memory = p->dev[device]->ops->alloc(p->dev[device], bytes, &err);
+    void *junk = parity_host(p, bytes, 1);
+
+    ck_assert_msg(memory != NULL, "%s", err.text);
+    memset(junk, 0xff, bytes); /* NaNs */
+    p->dev[device]->ops->upload(p->dev[device], memory, junk, bytes);
+    return memory;
+}
+
+/* Some samples leave small maps. */
+static float *offsets(struct parity *p, size_t n)
+{
+    float *offset = parity_normal(p, n);
+
+    for (size_t i = 0; i < n; i++)
+        offset[i] = parity_rounded(p, 1.5F * offset[i]);
+    return offset;
+}
+
+static void prepare(struct parity *p, struct pair *c, int i)
+{
+    struct ld_device *dev = p->dev[i];
+    const struct ld_ops *ops = dev->ops;
+    struct ld_err err = {0};
+
+    c->deform[i] = ops->deform_new(dev, &c->desc, &err);
+    ck_assert_msg(c->deform[i] != NULL, "%s", err.text);
+    c->packed[i] = room(p, i, ops->deform_weight_bytes(c->deform[i]));
+    c->scratch[i] = room(p, i, ops->deform_scratch_bytes(c->deform[i]));
+    ops->deform_pack(dev, c->deform[i], c->packed[i], c->weight.at[i], NULL);
+}
+
+static struct pair pair_new(struct parity *p, struct ld_deform_desc desc,
+                            const float *offset)
+{
+    const struct ld_conv_desc *d = &desc.conv;
+    struct ld_shape out = ld_conv_out(d), offset_shape;
+    struct pair c = {.desc = desc};
+
+    offset_shape = ld_deform_offsets(&desc);
+    c.n_weights = (size_t)d->O * (d->in.C / d->groups) * d->kernel * d->kernel;
+    c.weight = parity_floats(p, parity_normal(p, c.n_weights), c.n_weights);
+    c.dweight = parity_floats(p, parity_normal(p, c.n_weights), c.n_weights);
+    c.dbias = parity_floats(p, parity_normal(p, (size_t)d->O), (size_t)d->O);
+    if (parity_below(p, 2))
+        c.bias = parity_floats(p, parity_normal(p, (size_t)d->O), (size_t)d->O);
+    c.x = parity_map(p, parity_normal(p, parity_count(d->in)), d->in);
+    c.offset = parity_map(p, offset, offset_shape);
+    c.y = parity_map(p, NULL, out);
+    c.dx = parity_map(p, NULL, d->in);
+    c.doffset = parity_map(p, NULL, offset_shape);
+    c.dy = parity_map(p, parity_normal(p, parity_count(out)), out);
+    for (int i = 0; i < PARITY_DEVICES; i++)
+        prepare(p, &c, i);
+    return c;
+}
+
+static void pair_run(struct parity *p, const struct pair *c, bool with_dx)
+{
+    for (int i = 0; i < PARITY_DEVICES; i++) {
+        struct ld_device *dev = p->dev[i];
+        struct ld_deform_gradients to = {with_dx ? c->dx.at[i] : NULL,
+                                         c->doffset.at[i], c->dweight.at[i],
+                                         c->dbias.at[i]};
+
+        dev->ops->deform_forward(dev, c->deform[i], c->y.at[i], c->x.at[i],
+                                 c->offset.at[i], c->packed[i], c->bias.at[i],
+                                 c->scratch[i]);
+        if (c->desc.conv.train)
+            dev->ops->deform_backward(dev, c->deform[i], &to, c->dy.at[i],
+                                      c->x.at[i], c->offset.at[i], c->packed[i],
+                                      c->scratch[i]);
+    }
+}
+
+static void pair_free(struct parity *p, struct pair *c)
+{
+    for (int i = 0; i < PARITY_DEVICES; i++) {
+        p->dev[i]->ops->release(p->dev[i], c->packed[i]);
+        p->dev[i]->ops->release(p->dev[i], c->scratch[i]);
+        p->dev[i]->ops->deform_free(p->dev[i], c->deform[i]);
+    }
+}
+
+static void check(struct parity *p, struct ld_deform_desc desc)
+{
+    struct ld_shape offset_shape = ld_deform_offsets(&desc);
+    bool bf16 = p->precision == LD_PRECISION_BF16;
+    double allowed = bf16 ? in_bf16 : in_fp32;
+    struct pair c = pair_new(p, desc, offsets(p, parity_count(offset_shape)));
+    bool with_dx = parity_below(p, 4) > 0;
+
+    pair_run(p, &c, with_dx);
+    parity_same_map(p, "y", c.y, ld_conv_out(&desc.conv), allowed);
+    if (desc.conv.train) {
+        if (with_dx)
+            parity_same_map(p, "dx", c.dx, desc.conv.in, allowed);
+        parity_same_map(p, "doffset", c.doffset, offset_shape, allowed);
+        parity_same(p, "dweight", c.dweight, c.n_weights, allowed);
+        parity_same(p, "dbias", c.dbias, (size_t)desc.conv.O, in_fp32);
+    }
+    pair_free(p, &c);
+}
+
+static struct ld_deform_desc random_desc(struct parity *p)
+{
+    static const int channels[] = {4, 8, 16, 20, 64, 68, 128};
+    static const int kernels[] = {1, 3}, groups[] = {1, 1, 2, 4};
+    struct ld_conv_desc d = {
+        .in = {1 + parity_below(p, 2), channels[parity_below(p, 7)],
+               1 + parity_below(p, 12), 1 + parity_below(p, 12)},
+        .O = channels[parity_below(p, 7)],
+        .kernel = kernels[parity_below(p, 2)],
+        .stride = 1 + parity_below(p, 2),
+        .dilation = 1 + parity_below(p, 2),
+        .relu = parity_below(p, 2),
+        .train = parity_below(p, 4) > 0,
+        .groups = groups[parity_below(p, 4)],
+    };
+
+    d.pad = d.kernel / 2 * d.dilation;
+    return (struct ld_deform_desc){.conv = d,
+                                   .deform_groups = groups[parity_below(p, 4)],
+                                   .modulated = parity_below(p, 2)};
+}
+
+START_TEST(deformable_convolutions_of_random_shapes_agree)
+{
+    struct parity p;
+
+    if (!parity_case(&p, _i))
+        return;
+    check(&p, random_desc(&p));
+    parity_close(&p);
+}
+END_TEST
+
+/* 18 KB a pixel: whole images and a last one less, or parts of an image. */
+START_TEST(samples_that_do_not_fit_are_made_in_parts)
+{
+    static const struct ld_deform_desc wide[] = {
+        {{{1, 512, 62, 61}, 4, 3, 1, 1, 1, false, true, false, true, 1},
+         1,
+         true},
+        {{{3, 512, 43, 42}, 4, 3, 1, 1, 1, false, false, false, true, 1},
+         2,
+         false},
+    };
+    struct parity p;
+
+    if (!parity_open(&p, LD_PRECISION_FP32, (uint64_t)_i))
+        return;
+    check(&p, wide[_i]);
+    parity_close(&p);
+}
+END_TEST
+
+static const struct ld_deform_desc small = {
+    {{1, 16, 4, 4}, 16, 1, 1, 0, 1, false, false, false, true, 1}, 1, false};
+
+START_TEST(an_offset_that_is_not_a_number_is_seen_and_a_far_one_reads_zero)
+{
+    float offset[2 * 16] = {0}; /* (dy and dx, pixel) */
+    struct parity p;
+    struct pair c;
+
+    if (!parity_case(&p, _i))
+        return;
+    offset[3] = NAN;
+    offset[5] = 1e30F;
+    offset[6] = -INFINITY;
+    c = pair_new(&p, small, offset);
+    pair_run(&p, &c, false);
+    parity_same_map(&p, "y", c.y, small.conv.in, in_bf16);
+    parity_same_map(&p, "doffset", c.doffset, ld_deform_offsets(&small),
+                    in_bf16);
+    ck_assert(isnan(parity_read_map(&p, PARITY_CUDA, c.doffset,
+                                    ld_deform_offsets(&small))[3]));
+    pair_free(&p, &c);
+    parity_close(&p);
+}
+END_TEST
+
+/* Sums of x's gradient are whole numbers of a scale: one that is not finite
+ * must be seen in them too. */
+START_TEST(a_gradient_that_is_not_a_number_reaches_x)
+{
+    float offset[2 * 16] = {0};
+    float *dy;
+    const float *dx;
+    struct parity p;
+    struct pair c;
+
+    if (!parity_case(&p, _i))
+        return;
+    c = pair_new(&p, small, offset);
+    dy = parity_normal(&p, parity_count(small.conv.in));
+    dy[7] = NAN;
+    c.dy = parity_map(&p, dy, small.conv.in);
+    pair_run(&p, &c, true);
+    dx = parity_read_map(&p, PARITY_CUDA, c.dx, small.conv.in);
+    ck_assert(isnan(dx[7]));
+    pair_free(&p, &c);
+    parity_close(&p);
+}
+END_TEST
+
+/* Order of the emulated threads is another each time. */
+START_TEST(a_deformable_convolution_gives_the_same_bits_each_time)
+{
+    static const struct ld_deform_desc desc = {
+        {{1, 64, 12, 11}, 32, 3, 1, 1, 1, false, true, false, true, 1},
+        1,
+        true};
+    struct ld_shape offset_shape = ld_deform_offsets(&desc);
+    struct ld_device *dev;
+    size_t bytes, w_bytes;
+    const void *dx, *dw;
+    struct parity p;
+    struct pair c;
+
+    if (!parity_case(&p, _i))
+        return;
+    dev = p.dev[PARITY_CUDA];
+    bytes = dev->ops->map_bytes(dev, desc.conv.in);
+    c = pair_new(&p, desc, offsets(&p, parity_count(offset_shape)));
+    w_bytes = c.n_weights * sizeof(float);
+    c.dweight = parity_bytes(&p, NULL, w_bytes);
+    pair_run(&p, &c, true);
+    dx = parity_read(&p, PARITY_CUDA, c.dx, bytes);
+    dw = parity_read(&p, PARITY_CUDA, c.dweight, w_bytes);
+    c.dweight = parity_bytes(&p, NULL, w_bytes);
+    pair_run(&p, &c, true);
+    ck_assert_mem_eq(dx, parity_read(&p, PARITY_CUDA, c.dx, bytes), bytes);
+    ck_assert_mem_eq(dw, parity_read(&p, PARITY_CUDA, c.dweight, w_bytes),
+                     w_bytes);
+    pair_free(&p, &c);
+    parity_close(&p);
+}
+END_TEST
+
+Suite *suite(void)
+{
+    Suite *s = suite_create("parity of deformable convolutions");
+    TCase *c = tcase_create("deformable convolutions");
+
+    tcase_add_loop_test(c, deformable_convolutions_of_random_shapes_agree, 0,
+                        CASES);
+    tcase_add_loop_test(c, samples_that_do_not_fit_are_made_in_parts, 0, 2);
+    tcase_add_loop_test(
+        c, an_offset_that_is_not_a_number_is_seen_and_a_far_one_reads_zero, 0,
+        2);
+    tcase_add_loop_test(c, a_gradient_that_is_not_a_number_reaches_x, 0, 2);
+    tcase_add_loop_test(
+        c, a_deformable_convolution_gives_the_same_bits_each_time, 0, 2);
+    suite_add_tcase(s, c);
+    return s;
+}
