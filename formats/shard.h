@@ -119,6 +119,11 @@ struct ld_record {
     const float *box_logits;   /* (n_rows, 4, B) */
     const float *class_logits; /* (n_main, n_logits) */
     int n_logits;              /* as the facts say */
+    /* Of ld_shard_read_kept, instead of the logits: whole numbers of a step, as
+     * kernels/loss.h reads them; (n_rows, 4 B - ld_shard_runs) and (n_main,
+     * n_logits). */
+    const int16_t *box_kept, *class_kept;
+    float box_step, class_step;
     int n_features;
     const int32_t *feature_location; /* (n_features) rising */
     const float *features;           /* (n_features, C) */
@@ -167,6 +172,11 @@ int64_t ld_shard_skipped(const struct ld_shard *shard, int index,
 bool ld_shard_read(const struct ld_shard *shard, int index,
                    struct ld_arena *arena, struct ld_record *out,
                    struct ld_err *err);
+
+/* The same, but of predicted storage what is kept of the rows. */
+bool ld_shard_read_kept(const struct ld_shard *shard, int index,
+                        struct ld_arena *arena, struct ld_record *out,
+                        struct ld_err *err);
 
 /* Adds to a record of ld_shard_read the features of its view, the arena's.
  * LD_ERR_FORMAT as there. */

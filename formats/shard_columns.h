@@ -94,10 +94,11 @@ void ld_columns_scratch_give(const struct ld_columns *columns,
 /* Frees the spare ones. */
 void ld_columns_scratch_free(const struct ld_columns *columns);
 
-/* The numbers of a predicted column's rows. LD_ERR_FORMAT if a frame is
- * damaged: it holds a checksum of its own. */
+/* A predicted column's rows: logits in `out`, or, if that is NULL, what is kept
+ * of them. LD_ERR_FORMAT if a frame is damaged: it holds a checksum of its
+ * own. */
 bool ld_columns_restore(const struct ld_columns *columns, enum ld_column_id id,
-                        int64_t start, size_t n_rows, float *out,
+                        int64_t start, size_t n_rows, float *out, int16_t *kept,
                         struct ld_columns_scratch *scratch, struct ld_err *err);
 
 /* n_rows rows of any other column from `start` on, as stored. LD_ERR_FORMAT if

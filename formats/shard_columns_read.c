@@ -162,29 +162,34 @@ bool ld_columns_read(const struct ld_columns *columns, enum ld_column_id id,
 
 /* Rows [first, first + n_rows) of a predicted chunk. */
 static void restore(const struct ld_columns *columns, enum ld_column_id id,
-                    size_t first, size_t n_rows, float *out,
+                    size_t first, size_t n_rows, float *out, int16_t *kept,
                     struct ld_columns_scratch *scratch)
 {
     const struct ld_steps *steps = columns->steps[id];
+    size_t begin = first % LD_PREDICT_STRIP;
     size_t row_items = (size_t)steps->groups * (size_t)steps->width;
 
-    while (n_rows > 0) {
-        size_t begin = first % LD_PREDICT_STRIP;
-        size_t room = LD_PREDICT_STRIP - begin;
-        size_t n = n_rows < room ? n_rows : room;
-        const int32_t *strip = ld_predict_decode(
-            &steps->predictor, scratch->chunk, columns->is[id].chunk_rows,
-            first - begin, scratch->strip);
+    for (size_t at = first - begin; at < first + n_rows;
+         at += LD_PREDICT_STRIP) {
+        size_t end = first + n_rows - at, n;
+        const int32_t *strip =
+            ld_predict_decode(&steps->predictor, scratch->chunk,
+                              columns->is[id].chunk_rows, at, scratch->strip);
 
-        ld_steps_restore_strip(steps, out, strip, begin, n);
-        out += n * row_items;
-        first += n;
-        n_rows -= n;
+        n = (end < LD_PREDICT_STRIP ? end : LD_PREDICT_STRIP) - begin;
+        if (out) {
+            ld_steps_restore_strip(steps, out, strip, begin, n);
+            out += n * row_items;
+        } else {
+            ld_steps_strip_kept(steps, kept, strip, begin, n);
+            kept += n * (size_t)steps->n_columns;
+        }
+        begin = 0;
     }
 }
 
 bool ld_columns_restore(const struct ld_columns *columns, enum ld_column_id id,
-                        int64_t start, size_t n_rows, float *out,
+                        int64_t start, size_t n_rows, float *out, int16_t *kept,
                         struct ld_columns_scratch *scratch, struct ld_err *err)
 {
     const struct ld_column *is = &columns->is[id];
@@ -197,8 +202,11 @@ bool ld_columns_restore(const struct ld_columns *columns, enum ld_column_id id,
 
         if (!decode_frame(columns, (int)id, at / is->chunk_rows, scratch, err))
             return false;
-        restore(columns, id, first, n, out, scratch);
-        out += n * (size_t)steps->groups * (size_t)steps->width;
+        restore(columns, id, first, n, out, kept, scratch);
+        if (out)
+            out += n * (size_t)steps->groups * (size_t)steps->width;
+        else
+            kept += n * (size_t)steps->n_columns;
         at += n;
         n_rows -= n;
     }

@@ -58,9 +58,26 @@ static const float *read_predicted(struct reading *r, enum ld_column_id id)
         r->arena, n * (size_t)steps->groups * (size_t)steps->width,
         sizeof(*numbers), r->err);
 
-    return numbers && ld_columns_restore(columns, id, start, n, numbers,
+    return numbers && ld_columns_restore(columns, id, start, n, numbers, NULL,
                                          r->scratch, r->err)
                ? numbers
+               : NULL;
+}
+
+static const int16_t *read_kept(struct reading *r, enum ld_column_id id,
+                                float *step)
+{
+    const struct ld_columns *columns = &r->shard->columns;
+    const struct ld_steps *steps = columns->steps[id];
+    size_t n;
+    int64_t start = rows_of(r->entry, id, &n);
+    int16_t *kept = ld_arena_new(r->arena, n * (size_t)steps->n_columns,
+                                 sizeof(*kept), r->err);
+
+    *step = (float)steps->step;
+    return kept && ld_columns_restore(columns, id, start, n, NULL, kept,
+                                      r->scratch, r->err)
+               ? kept
                : NULL;
 }
 
@@ -141,6 +158,18 @@ static bool read_all(struct reading *r, struct ld_record *out)
            check_crc(r, r->entry->checksum);
 }
 
+static bool read_all_kept(struct reading *r, struct ld_record *out)
+{
+    if (r->shard->facts.storage != LD_STORAGE_PREDICTED)
+        return read_all(r, out);
+    if (!read_places(r, out))
+        return false;
+    out->box_kept = read_kept(r, LD_COLUMN_BOX, &out->box_step);
+    if (out->box_kept)
+        out->class_kept = read_kept(r, LD_COLUMN_CLASS, &out->class_step);
+    return out->box_kept && out->class_kept && check_crc(r, r->entry->checksum);
+}
+
 static bool features_fit(const struct ld_record *record)
 {
     const struct ld_view *view = &record->view;
@@ -170,6 +199,11 @@ static bool read_features(struct reading *r, struct ld_record *out)
 static bool read_rows(struct reading *r, struct ld_record *out)
 {
     return read_all(r, out) && check_rows(r, out);
+}
+
+static bool read_rows_kept(struct reading *r, struct ld_record *out)
+{
+    return read_all_kept(r, out) && check_rows(r, out);
 }
 
 static bool read_places_only(struct reading *r, struct ld_record *out)
@@ -207,6 +241,14 @@ bool ld_shard_read(const struct ld_shard *shard, int index,
 {
     ld_shard_entry(shard, index, out);
     return read_record(shard, index, arena, out, read_rows, err);
+}
+
+bool ld_shard_read_kept(const struct ld_shard *shard, int index,
+                        struct ld_arena *arena, struct ld_record *out,
+                        struct ld_err *err)
+{
+    ld_shard_entry(shard, index, out);
+    return read_record(shard, index, arena, out, read_rows_kept, err);
 }
 
 bool ld_shard_read_places(const struct ld_shard *shard, int index,

@@ -59,6 +59,24 @@ void ld_steps_restore(const struct ld_steps *s, float *rows,
     }
 }
 
+/* A pair of columns is one number of a strip. */
+void ld_steps_strip_kept(const struct ld_steps *s, int16_t *kept,
+                         const int32_t *strip, size_t first, size_t n_rows)
+{
+    size_t n = (size_t)s->n_columns;
+
+    for (size_t r = 0; r < n_rows; r++, kept += n) {
+        const int32_t *pair = strip + first + r;
+
+        for (size_t i = 0; i + 1 < n; i += 2, pair += LD_PREDICT_STRIP) {
+            kept[i] = (int16_t)*pair;
+            kept[i + 1] = (int16_t)(*pair >> 16);
+        }
+        if (n % 2)
+            kept[n - 1] = (int16_t)*pair;
+    }
+}
+
 /* A column of a strip as floats. */
 static void column_floats(float out[LD_PREDICT_STRIP], const int32_t *strip,
                           int column, float step)

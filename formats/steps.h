@@ -42,6 +42,10 @@ void ld_steps_keep(const struct ld_steps *s, int16_t *kept, const float *rows,
 void ld_steps_restore(const struct ld_steps *s, float *rows,
                       const int16_t *kept, size_t n_rows);
 
-/* The same for n_rows rows of a strip (ld_predict_decode) from row `first`. */
+/* What a strip keeps (ld_predict_decode) of n_rows rows from row `first` on. */
+void ld_steps_strip_kept(const struct ld_steps *s, int16_t *kept,
+                         const int32_t *strip, size_t first, size_t n_rows);
+
+/* And what comes back of them. */
 void ld_steps_restore_strip(const struct ld_steps *s, float *rows,
                             const int32_t *strip, size_t first, size_t n_rows);

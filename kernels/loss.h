@@ -63,7 +63,8 @@ struct ld_loss_batch {
     /* Instead of teacher_box and teacher_class, as a cache keeps them: whole
      * numbers of a step, which is the row's own (n_rows). Of a box (n_rows, B -
      * 1, 4), the bins after each side's first, which is 0, with the four sides
-     * side by side; of classes (n_rows, teacher_K). NULL: none. */
+     * side by side; of RetinaNet (n_rows, 4 B - 1), those after the first of
+     * all. Of classes (n_rows, teacher_K). NULL: none. */
     const int16_t *teacher_box_kept, *teacher_class_kept;
     const float *teacher_box_step, *teacher_class_step;
     double *sums; /* (LD_N_SUMS) the caller writes the positives,

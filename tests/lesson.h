@@ -16,6 +16,8 @@ struct lesson {
     struct ld_loss_rules rules; /* the reference's, without imitation */
     struct ld_batch batch;
     struct ld_batch_image images[LESSON_N];
+    bool restored; /* lesson_cache reads logits where the loader would read what
+                      is kept */
     struct ld_arena arena;
     struct ld_err err;
 };

@@ -53,7 +53,9 @@ static struct ld_loss_batch sent_batch(struct there *t,
     b.vlr = sent(t, b.vlr, n * sizeof(*b.vlr));
     b.teacher_box = sent(t, b.teacher_box, n * sides * sizeof(float));
     b.teacher_class = sent(t, b.teacher_class, n * common * sizeof(float));
-    b.teacher_box_kept = sent(t, b.teacher_box_kept, n * (sides - 4) * 2);
+    b.teacher_box_kept =
+        sent(t, b.teacher_box_kept,
+             n * (sides - (b.head == LD_HEAD_RETINA ? 1 : 4)) * 2);
     b.teacher_class_kept = sent(t, b.teacher_class_kept, n * common * 2);
     b.teacher_box_step = sent(t, b.teacher_box_step, n * sizeof(float));
     b.teacher_class_step = sent(t, b.teacher_class_step, n * sizeof(float));

@@ -191,34 +191,40 @@ END_TEST
 
 /* ---- a teacher kept as whole numbers ---- */
 
+/* One row of `groups` runs of `width` logits, relative to the first of each if
+ * `relative`: rounds it to whole numbers of a step, and keeps them. */
+static void round_row(float *row, int16_t *kept, float step, int groups,
+                      int width, bool relative)
+{
+    for (int g = 0; g < groups; g++) {
+        float *run = row + g * width, first = relative ? run[0] : 0;
+
+        for (int k = 0; k < width; k++) {
+            float number = roundf((run[k] - first) / step);
+
+            run[k] = step * number;
+            if (k >= relative)
+                kept[(k - relative) * groups + g] = (int16_t)number;
+        }
+    }
+}
+
 /* Makes the batch's teacher one of whole numbers of a step, in both forms. */
 static void round_teacher(struct loss_batch *t)
 {
     size_t n = (size_t)t->b.n_rows, K = (size_t)t->b.teacher_K;
-    int16_t *box = loss_batch_new(t, n * 4 * (B - 1), sizeof(*box));
+    int runs = t->b.head == LD_HEAD_RETINA ? 1 : 4;
+    size_t columns = (size_t)(4 * B - runs);
+    int16_t *box = loss_batch_new(t, n * columns, sizeof(*box));
     int16_t *class = loss_batch_new(t, n * K, sizeof(*class));
     float *step = loss_batch_new(t, n, sizeof(*step));
 
     for (size_t i = 0; i < n; i++) {
-        float *r = t->row_box + i * 4 * B, *z = t->row_class + i * K;
-
         step[i] = 0.1F + 0.01F * (float)(i % 7);
-        for (int s = 0; s < 4; s++) {
-            float first = r[s * B];
-
-            for (int k = 0; k < B; k++) {
-                float kept = roundf((r[s * B + k] - first) / step[i]);
-
-                r[s * B + k] = step[i] * kept;
-                if (k > 0)
-                    box[i * 4 * (B - 1) + (size_t)(4 * (k - 1) + s)] =
-                        (int16_t)kept;
-            }
-        }
-        for (size_t k = 0; k < K; k++) {
-            class[i * K + k] = (int16_t)roundf(z[k] / step[i]);
-            z[k] = step[i] * class[i * K + k];
-        }
+        round_row(t->row_box + i * 4 * B, box + i * columns, step[i], runs,
+                  4 * B / runs, true);
+        round_row(t->row_class + i * K, class + i * K, step[i], 1, (int)K,
+                  false);
     }
     t->b.teacher_box_kept = box;
     t->b.teacher_class_kept = class;

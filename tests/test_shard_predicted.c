@@ -61,6 +61,31 @@ static void check_view(const struct ld_shard *shard, int index, int n_rows,
         worst_of(read.class_logits, exact.class_logits, m * K, K, false), most);
 }
 
+/* What is kept, times the step, is what comes back as logits. */
+static void check_kept(const struct ld_shard *shard, int index,
+                       struct ld_arena *arena)
+{
+    const struct ld_shard_facts *facts = ld_shard_facts(shard);
+    int runs = ld_shard_runs(facts), width = 68 / runs, K = facts->n_logits;
+    struct ld_record read, kept;
+    struct ld_err err = {0};
+    int n_wrong = 0;
+
+    ck_assert_msg(ld_shard_read(shard, index, arena, &read, &err) &&
+                      ld_shard_read_kept(shard, index, arena, &kept, &err),
+                  "%s", err.text);
+    ck_assert(!kept.box_logits && !kept.class_logits && !read.box_kept);
+    ck_assert_mem_eq(kept.location, read.location, 4 * (size_t)read.n_rows);
+    for (int i = 0; i < read.n_rows; i++)
+        for (int j = 0; j < 68 - runs; j++)
+            n_wrong +=
+                read.box_logits[i * 68 + j % runs * width + j / runs + 1] !=
+                kept.box_step * kept.box_kept[i * (68 - runs) + j];
+    for (int i = 0; i < read.n_main * K; i++)
+        n_wrong += read.class_logits[i] != kept.class_step * kept.class_kept[i];
+    ck_assert_int_eq(n_wrong, 0);
+}
+
 static void check_shard(const struct ld_shard_facts *facts, int n_views,
                         int n_rows)
 {
@@ -76,6 +101,7 @@ static void check_shard(const struct ld_shard_facts *facts, int n_views,
     for (int i = 0; i < 2 * n_views; i++) {
         check_view(shard, (int)ld_rng_below(&rng, (uint32_t)n_views), n_rows,
                    &arena);
+        check_kept(shard, i % n_views, &arena);
         ld_arena_clear(&arena);
     }
     ck_assert_msg(ld_shard_check(shard, &err), "%s", err.text);

@@ -133,6 +133,32 @@ START_TEST(fp16_storage_moves_the_gradient_by_less_than_half_a_percent)
 }
 END_TEST
 
+/* The step's multiplication is the same wherever it is done. */
+START_TEST(rows_as_they_are_kept_give_the_bits_of_their_logits)
+{
+    struct ld_model v2 = small_v2(true), retina = lesson_model;
+    const struct ld_model *models[] = {&lesson_model, &v2, &retina};
+    struct ld_loss_terms terms[2];
+    float *gradient[2];
+    struct lesson s;
+    size_t count;
+
+    retina.head = LD_HEAD_RETINA;
+    lesson_open(&s, models[_i], models[_i]);
+    for (int i = 0; i < 2; i++) {
+        s.restored = i == 1;
+        lesson_cache(&s, LD_STORAGE_PREDICTED);
+        ck_assert((s.images[0].record.box_kept != NULL) == (i == 0));
+        gradient[i] = lesson_gradient(&s, false, &count, &terms[i]);
+    }
+    ck_assert(ld_loss_term(&terms[0], LD_TERM_LD) > 0);
+    ck_assert(ld_loss_term(&terms[0], LD_TERM_KD) > 0);
+    ck_assert_mem_eq(&terms[0], &terms[1], sizeof(terms[0]));
+    ck_assert_mem_eq(gradient[0], gradient[1], count * sizeof(float));
+    lesson_close(&s);
+}
+END_TEST
+
 START_TEST(without_a_teacher_the_ld_terms_are_zero)
 {
     struct ld_loss_terms terms;
@@ -188,6 +214,8 @@ Suite *suite(void)
     tcase_add_test(c, kd_leaves_a_background_logit_that_only_one_has_alone);
     tcase_add_test(c,
                    fp16_storage_moves_the_gradient_by_less_than_half_a_percent);
+    tcase_add_loop_test(c, rows_as_they_are_kept_give_the_bits_of_their_logits,
+                        0, 3);
     tcase_add_test(c, without_a_teacher_the_ld_terms_are_zero);
     tcase_add_test(c, a_nan_names_the_step_and_the_term);
     suite_add_tcase(s, c);

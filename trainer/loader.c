@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/base/progress.h"
+#include "trainer/fit_rows.h"
 #include "trainer/order.h"
 
 enum { MAX_THREADS = 64 };
@@ -64,57 +65,6 @@ static bool read_boxes(const struct ld_loader_plan *plan, struct slot *slot,
     return true;
 }
 
-static bool same_rows(const struct ld_assignment *a, const struct ld_record *r)
-{
-    bool same = a->n_rows == r->n_rows;
-
-    for (int i = 0; same && i < a->n_rows; i++)
-        same = a->rows[i].location == r->location[i] &&
-               a->rows[i].kind == r->kind[i];
-    return same;
-}
-
-/* Of a dense record, whose rows are all locations, those that are assigned. */
-static bool take_rows(struct slot *slot, const struct ld_shard_facts *facts,
-                      struct ld_batch_image *image)
-{
-    const struct ld_assignment *a = &image->assignment;
-    struct ld_record *r = &image->record;
-    size_t n = (size_t)a->n_rows, K = (size_t)facts->n_logits;
-    size_t sides = 4 * ((size_t)facts->reg_max + 1);
-    float *box =
-        ld_arena_new(&slot->arena, n * sides, sizeof(*box), &slot->err);
-    float *class =
-        ld_arena_new(&slot->arena, n * K, sizeof(*class), &slot->err);
-
-    if (!box || !class)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        size_t at = (size_t)a->rows[i].location;
-
-        memcpy(box + i * sides, r->box_logits + at * sides,
-               sides * sizeof(*box));
-        memcpy(class + i * K, r->class_logits + at * K, K * sizeof(*class));
-    }
-    r->n_rows = r->n_main = a->n_rows; /* location and kind: as assigned */
-    r->box_logits = box;
-    r->class_logits = class;
-    return true;
-}
-
-static bool fit_rows(struct slot *slot, const struct ld_shard_facts *facts,
-                     struct ld_batch_image *image)
-{
-    if (facts->select == LD_SELECT_DENSE)
-        return take_rows(slot, facts, image);
-    return same_rows(&image->assignment, &image->record) ||
-           ld_fail(&slot->err, LD_ERR_MISMATCH,
-                   "image %lld (%s): the cache's %d rows are not the %d "
-                   "rows of its annotations: cache it again",
-                   (long long)image->sample->id, image->sample->name,
-                   image->record.n_rows, image->assignment.n_rows);
-}
-
 /* gi_teacher's region is what the cache says; any other it must agree with. */
 static bool read_features(const struct ld_loader_plan *plan, struct slot *slot,
                           const struct ld_shard *shard, int index,
@@ -157,7 +107,8 @@ static bool read_record(const struct ld_loader_plan *plan, struct slot *slot,
                        "the cache lacks view %d of image %lld (%s)",
                        view->number, (long long)image->sample->id,
                        image->sample->name);
-    if (!ld_shard_read(shard, index, &slot->arena, &image->record, &slot->err))
+    if (!ld_shard_read_kept(shard, index, &slot->arena, &image->record,
+                            &slot->err))
         return false;
     if (image->record.view.H != view->H || image->record.view.W != view->W ||
         image->record.view.canvas_H != view->canvas_H ||
@@ -171,7 +122,8 @@ static bool read_record(const struct ld_loader_plan *plan, struct slot *slot,
                        image->record.view.H,
                        image->record.view.flipped ? ", flipped" : "", view->W,
                        view->H, view->flipped ? ", flipped" : "");
-    return fit_rows(slot, ld_shard_facts(shard), image) &&
+    return ld_fit_rows(image, ld_shard_facts(shard), &slot->arena,
+                       &slot->err) &&
            read_features(plan, slot, shard, index, image);
 }
 

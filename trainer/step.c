@@ -10,8 +10,17 @@
 struct targets {
     int32_t *index, *label;
     struct ld_box *box;
-    float *vlr, *teacher_box, *teacher_class;
+    float *vlr;
+    void *teacher_box, *teacher_class; /* logits, or what a cache keeps */
+    float *box_step, *class_step;      /* of the latter */
     uint8_t *valid;
+};
+
+/* A teacher's rows of one image, either kind. */
+struct taught {
+    int n_rows, n_main, n_logits;
+    const void *box, *class;
+    float box_step, class_step;
 };
 
 struct ld_step {
@@ -21,6 +30,7 @@ struct ld_step {
     const struct ld_loss_rules *rules;
     struct ld_model model;
     int n_logits;          /* the student's class logits */
+    bool kept;             /* the batch's teacher rows are whole numbers */
     struct ld_arena arena; /* one step's */
     struct targets host, device;
     struct ld_imitator *imitator; /* NULL unless rules->im > 0 */
@@ -30,6 +40,20 @@ struct ld_step {
     int rows_room;                /* rows that device arrays hold */
     size_t valid_room;
 };
+
+/* Bytes of a number of a teacher's row, and of a box's. */
+static size_t number_bytes(const struct ld_step *step)
+{
+    return step->kept ? sizeof(int16_t) : sizeof(float);
+}
+
+static size_t box_bytes(const struct ld_step *step)
+{
+    size_t side = 4 * ((size_t)step->model.reg_max + 1);
+    size_t firsts = step->model.head == LD_HEAD_RETINA ? 1 : 4;
+
+    return (side - (step->kept ? firsts : 0)) * number_bytes(step);
+}
 
 /* ---- room on the device ---- */
 
@@ -44,6 +68,8 @@ static void release_rows(struct ld_step *step)
     ops->release(step->dev, d->vlr);
     ops->release(step->dev, d->teacher_box);
     ops->release(step->dev, d->teacher_class);
+    ops->release(step->dev, d->box_step);
+    ops->release(step->dev, d->class_step);
     ops->release(step->dev, step->weight);
     *d = (struct targets){.valid = d->valid};
     step->weight = NULL;
@@ -67,6 +93,8 @@ static bool make_rows(struct ld_step *step, int n_rows, struct ld_err *err)
     d->vlr = dev->ops->alloc(dev, n * sizeof(*d->vlr), err);
     d->teacher_box = dev->ops->alloc(dev, n * side * sizeof(float), err);
     d->teacher_class = dev->ops->alloc(dev, n * K * sizeof(float), err);
+    d->box_step = dev->ops->alloc(dev, n * sizeof(float), err);
+    d->class_step = dev->ops->alloc(dev, n * sizeof(float), err);
     step->weight = dev->ops->alloc(dev, n * sizeof(float), err);
     if (err->code != LD_OK)
         return false;
@@ -94,8 +122,7 @@ static bool make_valid(struct ld_step *step, size_t size, struct ld_err *err)
 static bool make_host(struct ld_step *step, size_t n_rows, size_t n_places,
                       struct ld_err *err)
 {
-    size_t side = 4 * ((size_t)step->model.reg_max + 1);
-    size_t K = (size_t)step->n_logits;
+    size_t K = (size_t)step->n_logits * number_bytes(step);
     struct ld_arena *arena = &step->arena;
     struct targets *h = &step->host;
 
@@ -103,8 +130,10 @@ static bool make_host(struct ld_step *step, size_t n_rows, size_t n_places,
     h->label = ld_arena_new(arena, n_rows, sizeof(*h->label), err);
     h->box = ld_arena_new(arena, n_rows, sizeof(*h->box), err);
     h->vlr = ld_arena_new(arena, n_rows, sizeof(*h->vlr), err);
-    h->teacher_box = ld_arena_new(arena, n_rows * side, sizeof(float), err);
-    h->teacher_class = ld_arena_new(arena, n_rows * K, sizeof(float), err);
+    h->teacher_box = ld_arena_new(arena, n_rows, box_bytes(step), err);
+    h->teacher_class = ld_arena_new(arena, n_rows, K, err);
+    h->box_step = ld_arena_new(arena, n_rows, sizeof(float), err);
+    h->class_step = ld_arena_new(arena, n_rows, sizeof(float), err);
     h->valid = ld_arena_new(arena, n_places, 1, err);
     return err->code == LD_OK;
 }
@@ -150,49 +179,79 @@ static int common_logits(const struct ld_step *step,
     return n < step->n_logits ? n : step->n_logits;
 }
 
-/* The teacher's logits of one image's rows; class rows come for the MAIN rows
+/* The teacher's numbers of one image's rows; class rows come for the MAIN rows
  * only, or for all, and are spread to the rows they belong to, K of each. */
 static void place_teacher(struct ld_step *step,
                           const struct ld_assignment *assignment,
-                          const struct ld_teacher_rows *rows, int at, size_t K)
+                          const struct taught *rows, int at, size_t K)
 {
-    size_t side = 4 * ((size_t)step->model.reg_max + 1);
-    const float *from = rows->class_logits;
+    struct targets *h = &step->host;
+    size_t side = box_bytes(step), number = number_bytes(step);
+    const char *from = rows->class;
     bool all = rows->n_main == rows->n_rows;
 
     if (rows->n_rows == 0)
         return;
-    memcpy(step->host.teacher_box + (size_t)at * side, rows->box_logits,
-           (size_t)rows->n_rows * side * sizeof(float));
+    memcpy((char *)h->teacher_box + (size_t)at * side, rows->box,
+           (size_t)rows->n_rows * side);
     for (int i = 0; i < assignment->n_rows; i++) {
+        h->box_step[at + i] = rows->box_step;
+        h->class_step[at + i] = rows->class_step;
         if (!all && !(assignment->rows[i].kind & LD_ROW_MAIN))
             continue;
-        memcpy(step->host.teacher_class + (size_t)(at + i) * K, from,
-               K * sizeof(float));
-        from += rows->n_logits;
+        memcpy((char *)h->teacher_class + (size_t)(at + i) * K * number, from,
+               K * number);
+        from += (size_t)rows->n_logits * number;
     }
+}
+
+static bool resident_rows(struct ld_step *step,
+                          const struct ld_batch_image *image,
+                          struct taught *out, struct ld_err *err)
+{
+    struct ld_teacher_rows rows;
+
+    if (!ld_teacher_run(step->teacher, image->picture.rgb, &image->draw,
+                        &image->assignment, step->rules->vlr_kd > 0, &rows,
+                        err))
+        return false;
+    *out = (struct taught){.n_rows = rows.n_rows,
+                           .n_main = rows.n_main,
+                           .n_logits = rows.n_logits,
+                           .box = rows.box_logits,
+                           .class = rows.class_logits};
+    return true;
+}
+
+static struct taught cached_rows(const struct ld_record *r)
+{
+    return (struct taught){
+        .n_rows = r->n_rows,
+        .n_main = r->n_main,
+        .n_logits = r->n_logits,
+        .box = r->box_kept ? (const void *)r->box_kept : r->box_logits,
+        .class = r->box_kept ? (const void *)r->class_kept : r->class_logits,
+        .box_step = r->box_step,
+        .class_step = r->class_step};
 }
 
 static bool teacher_rows(struct ld_step *step, const struct ld_batch *batch,
                          int i, int at, struct ld_err *err)
 {
     const struct ld_batch_image *image = &batch->images[i];
-    const struct ld_record *record = &image->record;
-    struct ld_teacher_rows rows = {
-        .n_rows = record->n_rows,
-        .n_main = record->n_main,
-        .box_logits = record->box_logits,
-        .class_logits = record->class_logits,
-        .n_logits = record->n_logits,
-    };
+    struct taught rows = cached_rows(&image->record);
 
-    if (step->teacher && !ld_teacher_run(step->teacher, image->picture.rgb,
-                                         &image->draw, &image->assignment,
-                                         step->rules->vlr_kd > 0, &rows, err))
+    if (step->teacher && !resident_rows(step, image, &rows, err))
         return false;
     place_teacher(step, &image->assignment, &rows, at,
                   (size_t)common_logits(step, batch));
     return !step->imitator || ld_imitator_add(step->imitator, image, err);
+}
+
+/* All records are of one cache, whose storage is one. */
+static bool is_kept(const struct ld_step *step, const struct ld_batch *batch)
+{
+    return !step->teacher && batch->images[0].record.box_kept;
 }
 
 static bool has_teacher(const struct ld_step *step,
@@ -201,7 +260,8 @@ static bool has_teacher(const struct ld_step *step,
     bool cached = false;
 
     for (int i = 0; i < batch->N; i++)
-        cached |= batch->images[i].record.box_logits != NULL;
+        cached |= batch->images[i].record.box_logits ||
+                  batch->images[i].record.box_kept;
     return cached || step->teacher != NULL;
 }
 
@@ -235,7 +295,6 @@ static void upload_rows(struct ld_step *step, int n_rows, int K)
 {
     struct ld_device *dev = step->dev;
     size_t n = (size_t)n_rows;
-    size_t side = 4 * ((size_t)step->model.reg_max + 1);
     const struct targets *h = &step->host;
     struct targets *d = &step->device;
 
@@ -245,10 +304,29 @@ static void upload_rows(struct ld_step *step, int n_rows, int K)
     dev->ops->upload(dev, d->vlr, h->vlr, n * sizeof(*h->vlr));
     if (!K)
         return;
-    dev->ops->upload(dev, d->teacher_box, h->teacher_box,
-                     n * side * sizeof(float));
+    dev->ops->upload(dev, d->teacher_box, h->teacher_box, n * box_bytes(step));
     dev->ops->upload(dev, d->teacher_class, h->teacher_class,
-                     n * (size_t)K * sizeof(float));
+                     n * (size_t)K * number_bytes(step));
+    if (!step->kept)
+        return;
+    dev->ops->upload(dev, d->box_step, h->box_step, n * sizeof(float));
+    dev->ops->upload(dev, d->class_step, h->class_step, n * sizeof(float));
+}
+
+static void point_at_teacher(const struct ld_step *step,
+                             struct ld_loss_batch *out)
+{
+    const struct targets *d = &step->device;
+
+    if (step->kept) {
+        out->teacher_box_kept = d->teacher_box;
+        out->teacher_class_kept = d->teacher_class;
+        out->teacher_box_step = d->box_step;
+        out->teacher_class_step = d->class_step;
+    } else {
+        out->teacher_box = d->teacher_box;
+        out->teacher_class = d->teacher_class;
+    }
 }
 
 static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
@@ -265,6 +343,7 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
                                   .B = step->model.reg_max + 1,
                                   .grid = ld_net_grid(step->student)};
     out->A = out->grid.start[out->grid.n_levels];
+    step->kept = is_kept(step, batch);
     n_places = (size_t)batch->N * (size_t)out->A;
     for (int i = 0; i < batch->N; i++)
         n_rows += batch->images[i].assignment.n_rows;
@@ -286,8 +365,8 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
     out->vlr = step->device.vlr;
     out->valid = step->device.valid;
     out->sums = step->sums;
-    out->teacher_box = teacher ? step->device.teacher_box : NULL;
-    out->teacher_class = teacher ? step->device.teacher_class : NULL;
+    if (teacher)
+        point_at_teacher(step, out);
     return true;
 }
 

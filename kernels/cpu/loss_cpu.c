@@ -267,8 +267,8 @@ static void row_sides(struct loss_job *job, struct ld_loss_terms *out,
     if (batch->teacher_box)
         teacher = batch->teacher_box + i * (size_t)sides;
     else
-        restore(room, batch->teacher_box_kept + i * (size_t)(sides - 4),
-                batch->teacher_box_step[i], 4, B, 1);
+        restore(room, batch->teacher_box_kept + i * (size_t)(sides - sides / n),
+                batch->teacher_box_step[i], sides / n, n, 1);
     for (int at = 0; at < sides; at += n)
         out->value[term][row->level] +=
             factor *

@@ -274,13 +274,13 @@ static __device__ __forceinline__ double row_sides(const struct loss_job *job,
     const struct ld_loss_batch *b = &job->batch;
     int B = b->B, n = b->head == LD_HEAD_RETINA ? 4 * B : B;
     size_t i = (size_t)row->i, sides = 4 * (size_t)B;
-    struct teacher_row teacher = {NULL, NULL, 0, 4, B, 1};
+    struct teacher_row teacher = {NULL, NULL, 0, 4 * B / n, n, 1};
     double sum = 0;
 
     if (b->teacher_box) {
         teacher.plain = b->teacher_box + i * sides;
     } else {
-        teacher.kept = b->teacher_box_kept + i * (sides - 4);
+        teacher.kept = b->teacher_box_kept + i * (sides - sides / (size_t)n);
         teacher.step = b->teacher_box_step[i];
     }
     for (int at = 0; at < 4 * B; at += n)
