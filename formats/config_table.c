@@ -258,7 +258,7 @@ const struct ld_setting ld_settings_table[] = {
      "teacher."},
 
     {"train.batch", LD_SETTING_INT, AT(train.batch), "3", 1, 1024, NULL,
-     "Images a step."},
+     "Images a step, of each rank if mpirun started several."},
     {"train.epochs", LD_SETTING_INT, AT(train.epochs), "12", 1, 10000, NULL,
      "Passes over the data."},
     {"train.seed", LD_SETTING_INT, AT(train.seed), "0", 0, 2147483647, NULL,
@@ -273,8 +273,8 @@ const struct ld_setting ld_settings_table[] = {
     {"train.base_batch", LD_SETTING_INT, AT(train.base_batch), "0", 0, 100000,
      NULL,
      "Images a step that train.lr is meant for: the rate is train.lr times "
-     "train.batch over this (the published rule: 0.01 for 16). 0: train.lr "
-     "as it stands."},
+     "train.batch of all ranks over this (the published rule: 0.01 for 16). 0: "
+     "train.lr as it stands."},
     {"train.momentum", LD_SETTING_FLOAT, AT(train.momentum), "0.9", 0, 1, NULL,
      "Momentum of SGD."},
     {"train.weight_decay", LD_SETTING_FLOAT, AT(train.weight_decay), "0.0001",
