@@ -1,6 +1,7 @@
 #include "kernels/cuda/norm.h"
 
 #include "kernels/cuda/norm_parts.h"
+#include "kernels/cuda/norm_small.h"
 
 /* ---- moments ---- */
 
@@ -131,6 +132,10 @@ static void forward(struct ld_device *dev, float *y, const float *x,
     struct ld_cuda *cuda = ld_cuda_of(dev);
     int n_sets = a.sets ? a.shape.N * a.sets : a.shape.C;
 
+    if (ld_cuda_norm_is_small(&a)) {
+        ld_cuda_norm_small_forward(cuda, y, x, &a);
+        return;
+    }
     cut(cuda, &a);
     with_numbers(cuda, [&](auto zero) {
         using T = decltype(zero);

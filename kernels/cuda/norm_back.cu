@@ -1,5 +1,6 @@
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/norm_parts.h"
+#include "kernels/cuda/norm_small.h"
 
 /* The gradient at y, as it passes the ReLU. */
 static __device__ float passed(const struct norm &a, const struct straight &l,
@@ -90,7 +91,7 @@ static __device__ void settle_affine(const struct norm &a, int c,
     }
 }
 
-/* A block for each set, then one for each channel. */
+/* A block for each set, if n_sets counts them, then one for each channel. */
 static __global__ void settle_kernel(struct norm a, int n_sets,
                                      struct affine to)
 {
@@ -136,6 +137,13 @@ static void backward(struct ld_device *dev, float *dx, const float *dy,
     int n_sets = a.sets ? a.shape.N * a.sets : a.shape.C;
 
     cut(cuda, &a);
+    if (ld_cuda_norm_is_small(&a)) {
+        a.pieces = 1;
+        ld_cuda_norm_small_backward(cuda, dx, dy, x, &a);
+        launch(cuda, settle_kernel, dim3((unsigned)a.shape.C), SETTLE, a, 0,
+               to);
+        return;
+    }
     with_numbers(cuda, [&](auto zero) {
         using T = decltype(zero);
         launch(cuda, sums_kernel<T>, grid_of(a), LD_CUDA_BLOCK, (const T *)dy,

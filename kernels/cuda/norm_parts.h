@@ -5,7 +5,7 @@
  * from these, in a fixed order and in double, what belongs to a set of
  * statistics (a group of channels of an image, or a channel of all images);
  * and the map again, number by number. Forward moves three times the map's
- * bytes, backward five times; all else is small. */
+ * bytes, backward five times; all else is small (norm_small.h: fewer). */
 #pragma once
 
 #include "kernels/cuda/lanes.h"
