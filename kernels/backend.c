@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/abi.h"
 #include "kernels/cpu/backend_cpu.h"
 
 /* Of the plug-in; as ld_device_open. */
@@ -31,6 +32,7 @@ static struct ld_device *open_in(void *plugin,
                                  const struct ld_device_options *options,
                                  char *note, struct ld_err *err)
 {
+    const unsigned long *abi;
     open_fn *open_device;
 
     if (!plugin) {
@@ -39,8 +41,11 @@ static struct ld_device *open_in(void *plugin,
         return NULL;
     }
     *(void **)&open_device = dlsym(plugin, "ld_cuda_open"); /* as POSIX says */
-    if (!open_device) {
-        ld_fail(err, LD_ERR_DEVICE, "cuda: ld_cuda.so is of another version");
+    abi = dlsym(plugin, "ld_device_abi");
+    if (!open_device || !abi ||
+        memcmp(abi, ld_device_abi, sizeof(ld_device_abi)) != 0) {
+        ld_fail(err, LD_ERR_DEVICE,
+                "cuda: ld_cuda.so is of another build than this program");
         return NULL;
     }
     return open_device(options, note, err);
