@@ -195,12 +195,13 @@ START_TEST(an_offset_that_is_not_a_number_is_seen_and_a_far_one_reads_zero)
     offset[5] = 1e30F;
     offset[6] = -INFINITY;
     c = pair_new(&p, small, offset);
-    pair_run(&p, &c, false);
+    pair_run(&p, &c, true);
     parity_same_map(&p, "y", c.y, small.conv.in, in_bf16);
     parity_same_map(&p, "doffset", c.doffset, ld_deform_offsets(&small),
                     in_bf16);
     ck_assert(isnan(parity_read_map(&p, PARITY_CUDA, c.doffset,
                                     ld_deform_offsets(&small))[3]));
+    ck_assert(isnan(parity_read_map(&p, PARITY_CUDA, c.dx, small.conv.in)[0]));
     pair_free(&p, &c);
     parity_close(&p);
 }
