@@ -425,6 +425,8 @@ refuses "a value out of bounds" "train.batch" train_with --set train.batch=0
 cp wild/latest.h5 before.h5
 refuses "a run that diverges" "not finite" "$distill" train tiny.yaml --out wild --resume \
     --set train.lr=10 --set train.warmup_steps=0 --set train.momentum=1 --set train.epochs=40 --set train.lr_steps=[50]
+tail -n 1 out.txt | grep -q 'epoch [0-9]*: step [0-9]*: .* is not finite'
+ok "and its step is named" $?
 [ -s wild/latest.h5 ]
 ok "and its last checkpoint is kept" $?
 refuses "a missing annotation file" "none.json" train_with --set data.train=none.json

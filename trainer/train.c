@@ -1,7 +1,6 @@
 #include "trainer/train.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "formats/file.h"
 #include "kernels/base/parallel.h"
@@ -10,6 +9,7 @@
 #include "trainer/log.h"
 #include "trainer/parts.h"
 #include "trainer/schedule.h"
+#include "trainer/tally.h"
 
 struct run {
     struct ld_parts parts;
@@ -18,9 +18,7 @@ struct run {
     struct ld_log *log;
     struct ld_saver saver;
     struct ld_place place;
-    struct ld_loss_terms sum; /* since the last line of the log */
-    int n_summed;
-    struct ld_loss_terms *terms; /* of a step, on the device */
+    struct ld_tally tally; /* its means are since the last line of the log */
     double log_began, log_waited;
     struct ld_progress progress;
     double step_seconds; /* spent in steps, without evaluation and saving */
@@ -96,8 +94,8 @@ static bool open_run(struct run *run, bool resume, struct ld_err *err)
     ld_team_send(parts->team, &run->place, sizeof(run->place));
     if (parts->reducer)
         ld_net_share(parts->student, parts->reducer);
-    run->terms = parts->dev->ops->alloc(parts->dev, sizeof(*run->terms), err);
-    ok = run->terms && ld_parts_start(parts, &run->place, err) &&
+    ok = ld_tally_open(&run->tally, parts->dev, err) &&
+         ld_parts_start(parts, &run->place, err) &&
          (!is_first(run) || open_log(run, err));
     if (ok && is_first(run))
         tell_rate(parts);
@@ -109,8 +107,7 @@ static bool close_run(struct run *run, struct ld_err *err)
     bool ok = ld_log_close(run->log, err);
 
     ld_net_free(run->eval_net);
-    if (run->parts.dev)
-        run->parts.dev->ops->release(run->parts.dev, run->terms);
+    ld_tally_close(&run->tally);
     ld_parts_close(&run->parts);
     return ok;
 }
@@ -162,54 +159,76 @@ static bool evaluate(struct run *run, struct ld_scores *scores,
 
 /* ---- the loop ---- */
 
-static void add_terms(struct run *run, const struct ld_loss_terms *terms)
+static bool fail_in_epoch(const struct run *run, struct ld_err *err)
 {
-    for (int term = 0; term < LD_N_TERMS; term++)
-        for (int level = 0; level < LD_MAX_LEVELS; level++)
-            run->sum.value[term][level] += terms->value[term][level];
-    run->n_summed++;
+    char note[40];
+
+    snprintf(note, sizeof(note), "epoch %lld", (long long)run->place.epoch + 1);
+    return ld_fail_in(err, note);
+}
+
+/* Waits for the steps so far; they are in order if none left a fault. */
+static bool settle(struct run *run, struct ld_err *err)
+{
+    double began = ld_seconds();
+    bool ok = ld_tally_read(&run->tally, err);
+
+    run->step_seconds += ld_seconds() - began;
+    return ok || fail_in_epoch(run, err);
 }
 
 static bool log_steps(struct run *run, double rate, struct ld_err *err)
 {
     double now = ld_seconds(), waited = ld_loader_waited(run->parts.loader);
     double elapsed = now - run->log_began;
+    int n_steps = run->tally.n_summed;
+    struct ld_loss_terms mean = ld_tally_mean(&run->tally);
     struct ld_log_step line = {
         .epoch = run->place.epoch + 1,
         .step = run->place.step,
         .lr = rate,
-        .steps_per_second = run->n_summed / elapsed,
+        .steps_per_second = n_steps / elapsed,
         .wait = (waited - run->log_waited) / elapsed,
-        .terms = &run->sum,
+        .terms = &mean,
     };
-    bool ok;
 
-    for (int term = 0; term < LD_N_TERMS; term++)
-        for (int level = 0; level < LD_MAX_LEVELS; level++)
-            run->sum.value[term][level] /= run->n_summed;
-    ld_team_mean(run->parts.team, &run->sum.value[0][0],
+    ld_team_mean(run->parts.team, &mean.value[0][0],
                  LD_N_TERMS * LD_MAX_LEVELS);
-    ok = !is_first(run) || ld_log_step(run->log, &line, err);
-    memset(&run->sum, 0, sizeof(run->sum));
-    run->n_summed = 0;
     run->log_began = now;
     run->log_waited = waited;
-    return ok;
+    return !is_first(run) || ld_log_step(run->log, &line, err);
 }
 
-/* The device keeps a fault of the optimizer, a velocity that is not finite,
- * until it is asked. */
-static bool move(struct run *run, const struct ld_batch *batch,
-                 struct ld_sgd sgd, struct ld_sgd bias,
-                 struct ld_loss_terms *terms, struct ld_err *err)
+/* The device may still be at it when this returns. */
+static bool move(struct run *run, const struct ld_batch *batch, double rate,
+                 struct ld_err *err)
 {
-    struct ld_device *dev = run->parts.dev;
+    const struct ld_config *config = run->parts.config;
+    struct ld_sgd sgd = {(float)rate, config->train.momentum,
+                         config->train.weight_decay, run->place.step + 1};
+    struct ld_sgd bias = {sgd.rate * config->train.bias_rate, sgd.momentum,
+                          sgd.decay * config->train.bias_decay, sgd.step};
+    struct ld_loss_terms *terms = ld_tally_next(&run->tally, err);
 
-    if (!ld_step_gradient(run->parts.step, batch, sgd.step, run->terms, err))
+    if (!terms ||
+        !ld_step_gradient(run->parts.step, batch, sgd.step, terms, err))
         return false;
     ld_net_sgd(run->parts.student, sgd, bias);
-    dev->ops->download(dev, terms, run->terms, sizeof(*terms));
-    return dev->ops->sync(dev, err);
+    return true;
+}
+
+static void show_progress(struct run *run)
+{
+    int n_epochs = run->parts.config->train.epochs;
+    long long epoch = (long long)run->place.epoch + 1;
+    char note[80];
+
+    if (run->tally.any)
+        snprintf(note, sizeof(note), "epoch %lld/%d, loss %.3f", epoch,
+                 n_epochs, run->tally.last);
+    else
+        snprintf(note, sizeof(note), "epoch %lld/%d", epoch, n_epochs);
+    ld_progress_show(&run->progress, run->place.step, note);
 }
 
 static bool train_step(struct run *run, struct ld_err *err)
@@ -217,35 +236,21 @@ static bool train_step(struct run *run, struct ld_err *err)
     const struct ld_config *config = run->parts.config;
     double rate = ld_schedule_rate(config, ld_parts_images(&run->parts),
                                    run->place.epoch, run->place.step);
-    struct ld_sgd sgd = {(float)rate, config->train.momentum,
-                         config->train.weight_decay, run->place.step + 1};
-    struct ld_sgd bias = {sgd.rate * config->train.bias_rate, sgd.momentum,
-                          sgd.decay * config->train.bias_decay, sgd.step};
     double began = ld_seconds();
     const struct ld_batch *batch = ld_loader_next(run->parts.loader, err);
-    struct ld_loss_terms terms;
-    char note[80];
 
     if (!batch)
         return false;
-    if (!move(run, batch, sgd, bias, &terms, err)) {
-        snprintf(note, sizeof(note), "epoch %lld",
-                 (long long)run->place.epoch + 1);
-        return ld_fail_in(err, note);
-    }
+    if (!move(run, batch, rate, err))
+        return fail_in_epoch(run, err);
     run->place.step++;
     run->place.step_of_epoch++;
     run->step_seconds += ld_seconds() - began;
     run->steps_timed++;
-
-    add_terms(run, &terms);
-    snprintf(note, sizeof(note), "epoch %lld/%d, loss %.3f",
-             (long long)run->place.epoch + 1, config->train.epochs,
-             ld_loss_total(&terms));
     if (is_first(run))
-        ld_progress_show(&run->progress, run->place.step, note);
+        show_progress(run);
     return run->place.step % config->train.log_every != 0 ||
-           log_steps(run, rate, err);
+           (settle(run, err) && log_steps(run, rate, err));
 }
 
 static bool is_time(int every, int64_t count, bool last)
@@ -273,6 +278,8 @@ static bool end_epoch(struct run *run, struct ld_err *err)
     struct ld_scores scores;
     bool scored;
 
+    if (!settle(run, err))
+        return false;
     run->place.epoch++;
     run->place.step_of_epoch = 0;
     scored =
@@ -295,7 +302,8 @@ static bool train_epoch(struct run *run, int64_t n_steps, struct ld_err *err)
         if (run->place.step_of_epoch < n_steps &&
             is_time(run->parts.config->train.save_every,
                     run->place.step_of_epoch, false) &&
-            is_first(run) && !ld_save(&run->saver, &run->place, err))
+            (!settle(run, err) ||
+             (is_first(run) && !ld_save(&run->saver, &run->place, err))))
             return false;
     }
     return end_epoch(run, err);
