@@ -1,11 +1,11 @@
 /* bench-step - times a training step and the teacher's forward pass.
  *
- * usage: bench-step DEPTH SIZE BATCH ROUNDS [THREADS]
- * Prints, for each of three ways of training (plain, rows from a cache in
- * memory, a resident R-101), and for an R-101's inference at batch 1, the
- * median seconds of ROUNDS rounds; the ways take turns in every round, so that
- * a slow minute of the machine hits all of them. */
+ * Ways take turns in every round, so that a slow minute of the machine hits all
+ * of them; a round of a way is --steps of it, one after the other, and then one
+ * wait for the device. What is printed is the median over rounds. */
 
+#include <dlfcn.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,210 +13,123 @@
 #include "kernels/backend.h"
 #include "kernels/base/parallel.h"
 #include "kernels/base/progress.h"
-#include "kernels/base/rng.h"
-#include "kernels/net/teacher.h"
+#include "scripts/bench_made.h"
 #include "trainer/step.h"
 
-enum { N_WAYS = 4, MAX_ROUNDS = 101, N_BOXES = 8, K = 80, BINS = 17 };
+enum way { PLAIN, CACHED, RESIDENT, INFER, INFER_DCN, N_WAYS };
+enum { MAX_ROUNDS = 101 };
 
+static const char *const way_key[N_WAYS] = {"plain", "cached", "resident",
+                                            "infer", "infer-dcn"};
 static const char *const way_name[N_WAYS] = {
     "train step, plain", "train step, cached rows",
-    "train step, resident R-101", "R-101 inference, batch 1"};
+    "train step, resident R-101", "R-101 inference, batch 1",
+    "R-101-DCN inference, batch 1"};
+
+static const char usage[] =
+    "usage: bench-step [OPTION...]\n"
+    "\n"
+    "Prints the median seconds of a training step and of a teacher's forward\n"
+    "pass on made images, the loss of the first step and the memory it took.\n"
+    "\n"
+    "  --depth N         of the student: 18, 34, 50, 101 [18]\n"
+    "  --size HxW        of the images, multiples of 32 [512x512]\n"
+    "  --batch N         images a step [2]\n"
+    "  --rounds N        of each way [5]\n"
+    "  --steps N         of a round, before the device is waited for [1]\n"
+    "  --ways LIST       of plain,cached,resident,infer,infer-dcn: a step "
+    "without\n"
+    "                    a teacher, with rows from a cache in memory, with an\n"
+    "                    R-101; an image through an R-101, an R-101-DCN\n"
+    "                    [plain,cached,resident,infer]\n"
+    "  --device NAME     auto, cpu or cuda [cpu]\n"
+    "  --precision NAME  auto, fp32, tf32 or bf16 [auto]\n"
+    "  --threads N       of the CPU; 0: all cores [0]\n"
+    "  --dump FILE       first writes networks, images and rows there, as\n"
+    "                    safetensors: bench_torch.py --from FILE does the "
+    "same\n";
 
 struct bench {
+    struct ld_device_options options;
+    const char *dump;
+    int depth, H, W, N, rounds, steps;
+    bool asked[N_WAYS];
+
     struct ld_device *dev;
     struct ld_net *student;
-    struct ld_teacher *teacher;
-    struct ld_step *step[2]; /* without and with the resident teacher */
+    struct ld_teacher *teacher, *dcn;
+    struct ld_step *step[2];     /* without and with the resident teacher */
+    struct ld_loss_terms *terms; /* on the device */
     struct ld_loss_rules rules;
     struct ld_batch batch;
+    struct ld_record *records;
+    struct ld_tensor *teacher_tensors;
+    int n_teacher_tensors;
     struct ld_arena arena;
     struct ld_err err;
     double seconds[N_WAYS][MAX_ROUNDS];
 };
 
-static struct ld_model model_of(int depth)
+/* ---- one of each ---- */
+
+/* Leaves the losses in b->terms, on the device. */
+static bool gradient(struct bench *b, enum way way)
 {
-    return (struct ld_model){.depth = depth,
-                             .groups = 1,
-                             .base_width = 64,
-                             .width = 64,
-                             .fpn_channels = 256,
-                             .head_convs = 4,
-                             .gn_groups = 32,
-                             .n_classes = K,
-                             .reg_max = BINS - 1,
-                             .frozen_stages = 1,
-                             .norm_eval = true};
+    for (int i = 0; i < b->batch.N; i++)
+        b->batch.images[i].record =
+            way == CACHED ? b->records[i] : (struct ld_record){0};
+    return ld_step_gradient(b->step[way == RESIDENT], &b->batch, 1, b->terms,
+                            &b->err);
 }
 
-/* A resident teacher with random weights: its time does not depend on them. */
-static struct ld_teacher *random_teacher(struct bench *b)
+static bool run_once(struct bench *b, enum way way)
 {
-    struct ld_model model = model_of(101);
-    struct ld_net *net = ld_net_new(b->dev, &model, LD_NET_INFER, &b->err);
-    struct ld_teacher *teacher = NULL;
-    struct ld_tensor *tensors;
-    int n;
-    struct ld_param *params;
-
-    if (!net)
-        return NULL;
-    ld_net_init(net, 1);
-    params = ld_net_params(net, &n);
-    tensors = ld_arena_new(&b->arena, (size_t)n, sizeof(*tensors), &b->err);
-    for (int i = 0; tensors && i < n; i++) {
-        size_t size = ld_tensor_count(&params[i].value) * sizeof(float);
-
-        tensors[i] = params[i].value;
-        tensors[i].data = ld_arena_new(&b->arena, size, 1, &b->err);
-        if (!tensors[i].data)
-            break;
-        b->dev->ops->download(b->dev, tensors[i].data, params[i].value.data,
-                              size);
-    }
-    if (b->err.code == LD_OK)
-        teacher = ld_teacher_new(b->dev, &model, tensors, n, &b->err);
-    ld_net_free(net);
-    return teacher;
-}
-
-static bool make_image(struct bench *b, struct ld_batch_image *image, int size,
-                       struct ld_rng *rng)
-{
-    static const struct ld_assign_rules rules = {9, LD_VLR_CODE, 0.25F, false};
-    struct ld_grid grid = ld_grid_of_canvas(size, size);
-    struct ld_box *boxes =
-        ld_arena_new(&b->arena, N_BOXES, sizeof(*boxes), &b->err);
-    int32_t *labels =
-        ld_arena_new(&b->arena, N_BOXES, sizeof(*labels), &b->err);
-
-    for (int i = 0; boxes && labels && i < N_BOXES; i++) {
-        float side = (float)size * (0.05F + 0.4F * ld_rng_uniform(rng));
-        float x = ((float)size - side) * ld_rng_uniform(rng);
-        float y = ((float)size - side) * ld_rng_uniform(rng);
-
-        boxes[i] = (struct ld_box){x, y, x + side, y + side};
-        labels[i] = (int32_t)ld_rng_below(rng, K);
-    }
-    image->view = (struct ld_view){size, size, size, size, false, 0};
-    image->boxes = boxes;
-    image->labels = labels;
-    image->n_boxes = N_BOXES;
-    return boxes && labels &&
-           ld_assign(&image->assignment, &grid, boxes, N_BOXES, &rules,
-                     &b->arena, &b->err);
-}
-
-/* A picture of the view's size, R, G, B of noise. */
-static bool make_picture(struct bench *b, struct ld_batch_image *image,
-                         struct ld_rng *rng)
-{
-    static const struct ld_view_rules rules = {.mean = {128, 128, 128},
-                                               .std = {128, 128, 128}};
-    struct ld_image *picture = &image->picture;
-    size_t n = 3 * (size_t)image->view.H * (size_t)image->view.W;
-
-    *picture = (struct ld_image){ld_arena_new(&b->arena, n, 1, &b->err),
-                                 image->view.H, image->view.W};
-    for (size_t i = 0; picture->rgb && i < n; i++)
-        picture->rgb[i] = (uint8_t)ld_rng_below(rng, 256);
-    image->draw =
-        ld_view_draw(&image->view, &rules, image->view.H, image->view.W);
-    return picture->rgb != NULL;
-}
-
-static bool make_batch(struct bench *b, int size, int N)
-{
-    struct ld_rng rng = ld_rng_seed(1, 1);
-
-    b->batch.N = N;
-    b->batch.H = b->batch.W = size;
-    b->batch.images =
-        ld_arena_new(&b->arena, (size_t)N, sizeof(*b->batch.images), &b->err);
-    if (!b->batch.images)
-        return false;
-    for (int i = 0; i < N; i++)
-        if (!make_image(b, &b->batch.images[i], size, &rng) ||
-            !make_picture(b, &b->batch.images[i], &rng))
-            return false;
-    return true;
-}
-
-/* Rows as a cache gives them: any numbers do. */
-static bool add_records(struct bench *b, bool cached)
-{
-    for (int i = 0; i < b->batch.N; i++) {
-        struct ld_batch_image *image = &b->batch.images[i];
-        struct ld_record *r = &image->record;
-        size_t n = (size_t)image->assignment.n_rows;
-
-        *r = (struct ld_record){0};
-        if (!cached)
-            continue;
-        r->n_rows = image->assignment.n_rows;
-        r->n_main = image->assignment.n_main;
-        r->box_logits =
-            ld_arena_new(&b->arena, n * 4 * BINS, sizeof(float), &b->err);
-        r->class_logits =
-            ld_arena_new(&b->arena, n * K, sizeof(float), &b->err);
-        r->n_logits = K;
-        if (!r->box_logits || !r->class_logits)
-            return false;
-    }
-    return true;
-}
-
-static bool train_once(struct bench *b, bool cached, bool resident)
-{
-    struct ld_sgd sgd = {0.001F, 0.9F, 0.0001F, 1};
-    struct ld_loss_terms terms;
-
-    if (!add_records(b, cached) ||
-        !ld_step_gradient(b->step[resident], &b->batch, 1, &terms, &b->err))
-        return false;
-    ld_net_sgd(b->student, sgd, sgd);
-    return b->dev->ops->sync(b->dev, &b->err);
-}
-
-static bool teach_once(struct bench *b)
-{
-    const struct ld_batch_image *image = &b->batch.images[0];
+    /* So slow that it can be gone on with for long. */
+    struct ld_sgd sgd = {1e-6F, 0.9F, 0.0001F, 1};
     struct ld_teacher_rows rows;
 
-    return ld_teacher_run(b->teacher, image->picture.rgb, &image->draw,
-                          &image->assignment, false, &rows, &b->err);
-}
-
-static bool run_way(struct bench *b, int way)
-{
-    return way == 3 ? teach_once(b) : train_once(b, way == 1, way == 2);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static bool run_rounds(struct bench *b, int rounds)
-{
-    for (int round = -1; round < rounds; round++) /* the first warms up */
-        for (int way = 0; way < N_WAYS; way++) {
-            double began = ld_seconds();
-
-            if (!run_way(b, way))
-                return false;
-            if (round >= 0)
-                b->seconds[way][round] = ld_seconds() - began;
-        }
+    if (way == INFER || way == INFER_DCN)
+        return ld_teacher_run(
+            way == INFER ? b->teacher : b->dcn, b->batch.pixels, b->batch.H,
+            b->batch.W, &b->batch.images[0].assignment, false, &rows, &b->err);
+    if (!gradient(b, way))
+        return false;
+    ld_net_sgd(b->student, sgd, sgd);
     return true;
 }
 
-static bool open_bench(struct bench *b, int depth, int n_threads)
+static bool run_round(struct bench *b, enum way way, double *seconds)
 {
-    struct ld_model model = model_of(depth);
+    double began = ld_seconds();
+
+    for (int i = 0; i < b->steps; i++)
+        if (!run_once(b, way))
+            return false;
+    if (!b->dev->ops->sync(b->dev, &b->err))
+        return false;
+    *seconds = (ld_seconds() - began) / b->steps;
+    return true;
+}
+
+static bool run_rounds(struct bench *b)
+{
+    double warm;
+
+    for (int round = -1; round < b->rounds; round++) /* the first warms up */
+        for (int way = 0; way < N_WAYS; way++)
+            if (b->asked[way] &&
+                !run_round(b, (enum way)way,
+                           round < 0 ? &warm : &b->seconds[way][round]))
+                return false;
+    return true;
+}
+
+/* ---- opening ---- */
+
+static bool open_bench(struct bench *b)
+{
+    struct ld_model model = bench_model(b->depth, false);
+    char note[200] = "";
 
     b->rules = (struct ld_loss_rules){.qfl = 1,
                                       .box = 2,
@@ -228,27 +141,40 @@ static bool open_bench(struct bench *b, int depth, int n_threads)
                                       .kd = 10,
                                       .kd_T = 2,
                                       .norm_images = 2};
-    b->dev = ld_device_open(
-        &(struct ld_device_options){.name = "cpu", .n_threads = n_threads},
-        NULL, &b->err);
-    if (!b->dev)
+    b->dev = ld_device_open(&b->options, note, &b->err);
+    if (!b->dev || !ld_model_check(&model, "--depth", &b->err))
         return false;
+    printf("%s\n", note);
     b->student = ld_net_new(b->dev, &model, LD_NET_TRAIN, &b->err);
     if (!b->student)
         return false;
     ld_net_init(b->student, 1);
+    b->terms = b->dev->ops->alloc(b->dev, sizeof(*b->terms), &b->err);
     b->step[0] = ld_step_new(b->dev, b->student, NULL, &b->rules, &b->err);
-    return b->step[0] != NULL;
+    return b->terms && b->step[0] &&
+           bench_batch(&b->batch, b->N, b->H, b->W, &b->arena, &b->err) &&
+           (b->records = bench_records(&b->batch, &b->arena, &b->err));
 }
 
-/* Made after the first rounds' memory was read: the cached way has none. */
-static bool add_teacher(struct bench *b)
+static bool add_teachers(struct bench *b)
 {
-    b->teacher = random_teacher(b);
-    if (b->teacher)
-        b->step[1] =
-            ld_step_new(b->dev, b->student, b->teacher, &b->rules, &b->err);
-    return b->step[1] != NULL;
+    struct ld_model model = bench_model(101, false);
+    struct ld_model dcn = bench_model(101, true);
+    struct ld_tensor *tensors;
+    int n;
+
+    if (b->asked[RESIDENT] || b->asked[INFER] || b->dump) {
+        b->teacher = bench_teacher(b->dev, &model, &b->teacher_tensors,
+                                   &b->n_teacher_tensors, &b->arena, &b->err);
+        if (b->teacher)
+            b->step[1] =
+                ld_step_new(b->dev, b->student, b->teacher, &b->rules, &b->err);
+        if (!b->step[1])
+            return false;
+    }
+    if (b->asked[INFER_DCN])
+        b->dcn = bench_teacher(b->dev, &dcn, &tensors, &n, &b->arena, &b->err);
+    return b->err.code == LD_OK;
 }
 
 static void close_bench(struct bench *b)
@@ -256,39 +182,221 @@ static void close_bench(struct bench *b)
     ld_step_free(b->step[0]);
     ld_step_free(b->step[1]);
     ld_teacher_free(b->teacher);
+    ld_teacher_free(b->dcn);
     ld_net_free(b->student);
-    if (b->dev)
+    if (b->dev) {
+        b->dev->ops->release(b->dev, b->terms);
         b->dev->ops->close(b->dev);
+    }
     ld_arena_free(&b->arena);
+}
+
+/* ---- what is printed ---- */
+
+/* Bytes of the GPU that are taken, by this process and all others; of the CPU
+ * the largest so far of this process. Nothing that a device allocates for a
+ * network is given back before the end, so what is taken is the peak. The
+ * plug-in has loaded the driver; the programs know nothing of it. */
+static double memory_taken(const struct bench *b)
+{
+    int (*ask)(size_t * free_bytes, size_t * total);
+    size_t free_bytes, total;
+    void *driver;
+
+    if (strcmp(b->dev->ops->name, "cuda") != 0)
+        return ld_peak_memory();
+    driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+    *(void **)&ask = driver ? dlsym(driver, "cuMemGetInfo_v2") : NULL;
+    if (!ask || ask(&free_bytes, &total) != 0)
+        return -1;
+    return (double)(total - free_bytes);
+}
+
+static void print_memory(const struct bench *b, const char *when)
+{
+    double bytes = memory_taken(b);
+
+    if (bytes < 0)
+        printf("%-28s not known: no answer from libcuda.so.1\n", when);
+    else
+        printf("%-28s %.0f MB\n", when, bytes / 1e6);
+}
+
+static bool print_loss(struct bench *b, enum way way)
+{
+    struct ld_loss_terms terms;
+
+    if (!b->asked[way])
+        return true;
+    if (!gradient(b, way))
+        return false;
+    b->dev->ops->download(b->dev, &terms, b->terms, sizeof(terms));
+    if (!b->dev->ops->sync(b->dev, &b->err))
+        return false;
+    printf("loss, %-22s %.7g\n", way_key[way], ld_loss_total(&terms));
+    return true;
+}
+
+/* Before any parameter moves. Memory without a teacher is that of the cached
+ * way, which has none. */
+static bool print_first(struct bench *b)
+{
+    int n_rows = 0;
+
+    for (int i = 0; i < b->N; i++)
+        n_rows += b->batch.images[i].assignment.n_rows;
+    printf("%-28s %d\n", "rows an image", n_rows / b->N);
+    if (!print_loss(b, PLAIN) || !print_loss(b, CACHED))
+        return false;
+    if (b->asked[PLAIN] || b->asked[CACHED])
+        print_memory(b, "memory, no teacher");
+    if (!add_teachers(b) || !print_loss(b, RESIDENT))
+        return false;
+    return !b->dump ||
+           bench_dump(b->dump, b->dev, b->student, b->teacher_tensors,
+                      b->n_teacher_tensors, &b->batch, b->records, &b->err);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void print_times(struct bench *b)
+{
+    for (int way = 0; way < N_WAYS; way++) {
+        if (!b->asked[way])
+            continue;
+        qsort(b->seconds[way], (size_t)b->rounds, sizeof(double), by_value);
+        printf("%-28s %.4f s\n", way_name[way], b->seconds[way][b->rounds / 2]);
+    }
+    if (b->asked[RESIDENT])
+        print_memory(b, "memory, resident R-101");
+}
+
+/* ---- the command line ---- */
+
+static bool parse_ways(struct bench *b, char *list)
+{
+    char *rest = list, *word;
+
+    memset(b->asked, 0, sizeof(b->asked));
+    while ((word = strsep(&rest, ","))) {
+        int way = 0;
+
+        while (way < N_WAYS && strcmp(word, way_key[way]) != 0)
+            way++;
+        if (way == N_WAYS)
+            return false;
+        b->asked[way] = true;
+    }
+    return true;
+}
+
+static bool parse_precision(struct bench *b, const char *name)
+{
+    static const char *const names[] = {"auto", "fp32", "tf32", "bf16"};
+
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, names[i]) == 0) {
+            b->options.precision = (enum ld_precision)i;
+            return true;
+        }
+    return false;
+}
+
+static bool parse_one(struct bench *b, int option, char *value)
+{
+    char rest;
+
+    switch (option) {
+    case 'd':
+        return sscanf(value, "%d%c", &b->depth, &rest) == 1;
+    case 's':
+        return sscanf(value, "%dx%d%c", &b->H, &b->W, &rest) == 2 && b->H > 0 &&
+               b->W > 0 && b->H % 32 == 0 && b->W % 32 == 0;
+    case 'b':
+        return sscanf(value, "%d%c", &b->N, &rest) == 1 && b->N > 0;
+    case 'r':
+        return sscanf(value, "%d%c", &b->rounds, &rest) == 1 && b->rounds > 0 &&
+               b->rounds <= MAX_ROUNDS;
+    case 'n':
+        return sscanf(value, "%d%c", &b->steps, &rest) == 1 && b->steps > 0;
+    case 'w':
+        return parse_ways(b, value);
+    case 't':
+        return sscanf(value, "%d%c", &b->options.n_threads, &rest) == 1 &&
+               b->options.n_threads >= 0;
+    case 'D':
+        b->options.name = value;
+        return true;
+    case 'p':
+        return parse_precision(b, value);
+    case 'o':
+        b->dump = value;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool parse(struct bench *b, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"depth", required_argument, NULL, 'd'},
+        {"size", required_argument, NULL, 's'},
+        {"batch", required_argument, NULL, 'b'},
+        {"rounds", required_argument, NULL, 'r'},
+        {"steps", required_argument, NULL, 'n'},
+        {"ways", required_argument, NULL, 'w'},
+        {"device", required_argument, NULL, 'D'},
+        {"precision", required_argument, NULL, 'p'},
+        {"threads", required_argument, NULL, 't'},
+        {"dump", required_argument, NULL, 'o'},
+        {"help", no_argument, NULL, 'h'},
+        {0}};
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(usage, stdout);
+            exit(0);
+        }
+        if (option == '?')
+            return false;
+        if (!parse_one(b, option, optarg)) {
+            fprintf(stderr,
+                    "bench-step: %s: not a value of that option; see "
+                    "bench-step --help\n",
+                    optarg);
+            return false;
+        }
+    }
+    return optind == argc;
 }
 
 int main(int argc, char **argv)
 {
-    struct bench *b = calloc(1, sizeof(*b));
-    int rounds = argc > 4 ? atoi(argv[4]) : 0;
-    int status = 1;
+    static struct bench b = {.options = {.name = "cpu"},
+                             .depth = 18,
+                             .H = 512,
+                             .W = 512,
+                             .N = 2,
+                             .rounds = 5,
+                             .steps = 1,
+                             .asked = {true, true, true, true, false}};
+    bool ok;
 
     ld_parallel_start(argv);
-    if (!b || rounds < 1 || rounds > MAX_ROUNDS) {
-        fprintf(stderr,
-                "usage: bench-step DEPTH SIZE BATCH ROUNDS [THREADS]\n");
-        free(b);
+    if (!parse(&b, argc, argv))
         return 2;
-    }
-    if (open_bench(b, atoi(argv[1]), argc > 5 ? atoi(argv[5]) : 0) &&
-        make_batch(b, atoi(argv[2]), atoi(argv[3])) &&
-        train_once(b, true, false)) {
-        printf("peak memory of a cached step: %.0f MB\n",
-               ld_peak_memory() / 1e6);
-        status = !add_teacher(b) || !run_rounds(b, rounds);
-    }
-    for (int way = 0; !status && way < N_WAYS; way++) {
-        qsort(b->seconds[way], (size_t)rounds, sizeof(double), by_value);
-        printf("%-28s %.3f s\n", way_name[way], b->seconds[way][rounds / 2]);
-    }
-    if (status)
-        fprintf(stderr, "bench-step: %s\n", b->err.text);
-    close_bench(b);
-    free(b);
-    return status;
+    ok = open_bench(&b) && print_first(&b) && run_rounds(&b);
+    if (ok)
+        print_times(&b);
+    else
+        fprintf(stderr, "bench-step: %s\n", b.err.text);
+    close_bench(&b);
+    return ok ? 0 : 1;
 }
