@@ -86,12 +86,13 @@ static bool run_once(struct bench *b, enum way way)
 {
     /* So slow that it can be gone on with for long. */
     struct ld_sgd sgd = {1e-6F, 0.9F, 0.0001F, 1};
+    const struct ld_batch_image *image = &b->batch.images[0];
     struct ld_teacher_rows rows;
 
     if (way == INFER || way == INFER_DCN)
-        return ld_teacher_run(
-            way == INFER ? b->teacher : b->dcn, b->batch.pixels, b->batch.H,
-            b->batch.W, &b->batch.images[0].assignment, false, &rows, &b->err);
+        return ld_teacher_run(way == INFER ? b->teacher : b->dcn,
+                              image->picture.rgb, &image->draw,
+                              &image->assignment, false, &rows, &b->err);
     if (!gradient(b, way))
         return false;
     ld_net_sgd(b->student, sgd, sgd);
