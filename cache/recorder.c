@@ -1,11 +1,25 @@
 #include "cache/recorder.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "formats/file.h"
 #include "kernels/backend.h"
 
 /* ---- opening ---- */
+
+/* Logits of fewer bits are another teacher's: the parts of a cache, and who
+ * verifies it, must agree; a student need not. */
+static void add_precision(struct ld_recorder *r,
+                          const struct ld_device_options *options)
+{
+    const char *precision = ld_device_precision(r->dev, options);
+    size_t len = strlen(r->model_text);
+
+    if (strcmp(precision, "fp32") != 0)
+        snprintf(r->model_text + len, sizeof(r->model_text) - len, ", %s",
+                 precision);
+}
 
 static bool open_teacher(struct ld_recorder *r, const char *path,
                          struct ld_err *err)
@@ -27,6 +41,7 @@ static bool open_teacher(struct ld_recorder *r, const char *path,
     if (!r->dev)
         goto done;
     ld_setup_model_text(&model, r->model_text);
+    add_precision(r, &options);
     fprintf(stderr, "ld-cache: %s\nld-cache: teacher: %s\n", note,
             r->model_text);
     if (checkpoint.note)

@@ -110,3 +110,17 @@ struct ld_device *ld_device_open(const struct ld_device_options *options,
         ld_fail(err, no_cuda.code, "%s", no_cuda.text);
     return dev;
 }
+
+const char *ld_device_precision(const struct ld_device *dev,
+                                const struct ld_device_options *options)
+{
+    static const char *const of_cuda[] = {
+        [LD_PRECISION_AUTO] = "tf32",
+        [LD_PRECISION_FP32] = "fp32",
+        [LD_PRECISION_TF32] = "tf32",
+        [LD_PRECISION_BF16] = "bf16",
+    };
+
+    return strcmp(dev->ops->name, "cpu") == 0 ? "fp32"
+                                              : of_cuda[options->precision];
+}

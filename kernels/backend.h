@@ -13,8 +13,12 @@
 struct ld_device *ld_device_open(const struct ld_device_options *options,
                                  char note[200], struct ld_err *err);
 
-/* The same of the plug-in at this path, whatever options->name says: for
- * tests of a plug-in that is not installed. */
+/* "fp32", "tf32" or "bf16": what a device opened with these options has. */
+const char *ld_device_precision(const struct ld_device *dev,
+                                const struct ld_device_options *options);
+
+/* Opens the plug-in at this path, whatever options->name says: for tests of one
+ * that is not installed. */
 struct ld_device *ld_device_open_plugin(const char *path,
                                         const struct ld_device_options *options,
                                         char note[200], struct ld_err *err);

@@ -329,6 +329,30 @@ START_TEST(a_step_that_is_not_finite_is_a_fault_reported_once)
 }
 END_TEST
 
+START_TEST(nothing_moves_while_the_device_holds_a_fault)
+{
+    float param[1] = {1}, momentum[1] = {0}, grad[1] = {1};
+    struct ld_loss_terms terms = {0};
+    struct ld_err err = {0};
+    struct maps m;
+
+    maps_open(&m, 1, 860);
+    m.dev->ops->loss_check(m.dev, &terms, 4);
+    ck_assert(m.dev->ops->sync(m.dev, &err));
+    terms.value[LD_TERM_KD][2] = NAN;
+    m.dev->ops->loss_check(m.dev, &terms, 5);
+    m.dev->ops->sgd(m.dev, param, momentum, grad, 1,
+                    (struct ld_sgd){1, 0, 0, 5});
+    ck_assert(param[0] == 1 && momentum[0] == 0);
+    ck_assert(!m.dev->ops->sync(m.dev, &err));
+    ck_assert_ptr_nonnull(strstr(err.text, "step 5: loss_kd is not finite"));
+    m.dev->ops->sgd(m.dev, param, momentum, grad, 1,
+                    (struct ld_sgd){1, 0, 0, 6});
+    ck_assert(param[0] == 0);
+    maps_close(&m);
+}
+END_TEST
+
 /* ---- threads ---- */
 
 START_TEST(the_device_uses_the_cores_it_is_told_or_all_it_may_use)
@@ -432,6 +456,7 @@ Suite *suite(void)
     tcase_add_test(c, gathered_rows_are_those_of_the_index);
     tcase_add_test(c, sgd_steps_as_torch_does);
     tcase_add_test(c, a_step_that_is_not_finite_is_a_fault_reported_once);
+    tcase_add_test(c, nothing_moves_while_the_device_holds_a_fault);
     tcase_add_test(threads,
                    the_device_uses_the_cores_it_is_told_or_all_it_may_use);
     tcase_add_test(c, layers_agree_with_the_reference);

@@ -241,6 +241,10 @@ static bool train_step(struct run *run, struct ld_err *err)
 
     if (!batch)
         return false;
+    /* A resident teacher waits for the device in any case; a fault is not its
+     * but that of the step before. */
+    if (run->parts.teacher && !settle(run, err))
+        return false;
     if (!move(run, batch, rate, err))
         return fail_in_epoch(run, err);
     run->place.step++;
