@@ -91,9 +91,22 @@ static void make_picture(struct lesson *l, int i, struct ld_rng *rng)
 void lesson_open(struct lesson *l, const struct ld_model *student,
                  const struct ld_model *teacher)
 {
+    struct ld_err err = {0};
+    struct ld_device *dev = ld_device_open(
+        &(struct ld_device_options){.name = "cpu", .n_threads = 2}, NULL, &err);
+
+    ck_assert_msg(dev != NULL, "%s", err.text);
+    lesson_open_on(l, dev, student, teacher);
+}
+
+void lesson_open_on(struct lesson *l, struct ld_device *dev,
+                    const struct ld_model *student,
+                    const struct ld_model *teacher)
+{
     struct ld_rng rng = ld_rng_seed(3, 1);
 
-    *l = (struct lesson){.rules = {.qfl = 1,
+    *l = (struct lesson){.dev = dev,
+                         .rules = {.qfl = 1,
                                    .centerness = 1,
                                    .box = 2,
                                    .dfl = 0.25F,
@@ -104,10 +117,6 @@ void lesson_open(struct lesson *l, const struct ld_model *student,
                                    .kd = 10,
                                    .kd_T = 2,
                                    .norm_images = 2}};
-    l->dev = ld_device_open(
-        &(struct ld_device_options){.name = "cpu", .n_threads = 2}, NULL,
-        &l->err);
-    ck_assert_msg(l->dev != NULL, "%s", l->err.text);
     l->student = ld_net_new(l->dev, student, LD_NET_TRAIN, &l->err);
     ck_assert_msg(l->student != NULL, "%s", l->err.text);
     ld_net_init(l->student, 1);

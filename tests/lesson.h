@@ -22,8 +22,12 @@ struct lesson {
     struct ld_err err;
 };
 
+/* On the CPU, or on `dev`, which lesson_close then closes. */
 void lesson_open(struct lesson *l, const struct ld_model *student,
                  const struct ld_model *teacher);
+void lesson_open_on(struct lesson *l, struct ld_device *dev,
+                    const struct ld_model *student,
+                    const struct ld_model *teacher);
 void lesson_close(struct lesson *l);
 
 /* From now on features are imitated. */

@@ -1,0 +1,309 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/devices.h"
+#include "tests/lesson.h"
+#include "tests/suite.h"
+
+/* Whole training steps of a small net, on the CPU and by CUDA's kernels. */
+
+enum { N_STEPS = 20 };
+
+/* The plug-in, or NULL where that has no GPU. */
+static struct ld_device *open_cuda(enum ld_precision precision)
+{
+    const char *name = device_asked_for("emulated");
+    struct ld_err err = {0};
+    struct ld_device *dev = device_open(name, 0, precision, &err);
+
+    if (!dev && strcmp(name, "cuda") == 0)
+        note_skipped(err.text);
+    else
+        ck_assert_msg(dev != NULL, "%s", err.text);
+    return dev;
+}
+
+static struct ld_device *open_cpu_alone(void)
+{
+    struct ld_err err = {0};
+    struct ld_device *dev = device_open("cpu", 1, LD_PRECISION_FP32, &err);
+
+    ck_assert_msg(dev != NULL, "%s", err.text);
+    return dev;
+}
+
+/* ---- a training ---- */
+
+struct training {
+    struct lesson l;
+    struct ld_step *step;
+    struct ld_loss_terms *there; /* on the device */
+};
+
+static void training_open(struct training *t, struct ld_device *dev,
+                          const struct ld_model *model, bool imitates)
+{
+    lesson_open_on(&t->l, dev, model, model);
+    if (imitates)
+        lesson_imitate(&t->l, LD_IMITATE_FINEGRAINED);
+    t->step =
+        ld_step_new(dev, t->l.student, t->l.teacher, &t->l.rules, &t->l.err);
+    ck_assert_msg(t->step != NULL, "%s", t->l.err.text);
+    t->there = dev->ops->alloc(dev, sizeof(*t->there), &t->l.err);
+    ck_assert_msg(t->there != NULL, "%s", t->l.err.text);
+}
+
+static void training_close(struct training *t)
+{
+    t->l.dev->ops->release(t->l.dev, t->there);
+    ld_step_free(t->step);
+    lesson_close(&t->l);
+}
+
+static struct ld_loss_terms gradients(struct training *t, int step)
+{
+    struct ld_device *dev = t->l.dev;
+    struct ld_loss_terms terms;
+
+    ck_assert_msg(
+        ld_step_gradient(t->step, &t->l.batch, step, t->there, &t->l.err), "%s",
+        t->l.err.text);
+    dev->ops->download(dev, &terms, t->there, sizeof(terms));
+    ck_assert_msg(dev->ops->sync(dev, &t->l.err), "%s", t->l.err.text);
+    return terms;
+}
+
+/* ---- one step ---- */
+
+static const float *gradient_of(struct training *t, int i, size_t *count)
+{
+    int n;
+    const struct ld_param *p = &ld_net_params(t->l.student, &n)[i];
+    float *out;
+
+    *count = p->trained ? ld_tensor_count(&p->value) : 0;
+    out = ld_arena_new(&t->l.arena, *count, sizeof(*out), &t->l.err);
+    t->l.dev->ops->download(t->l.dev, out, p->grad, *count * sizeof(*out));
+    ck_assert_msg(t->l.dev->ops->sync(t->l.dev, &t->l.err), "%s",
+                  t->l.err.text);
+    return out;
+}
+
+/* The worst |gradient's difference| / |gradient| of a parameter, in L2; one
+ * that is a rounding's of the largest is none. */
+static double worst_gradient(struct training *cpu, struct training *cuda,
+                             double floor, const char **where)
+{
+    struct ld_param *params;
+    double worst = 0;
+    int n;
+
+    params = ld_net_params(cpu->l.student, &n);
+    for (int i = 0; i < n; i++) {
+        size_t count;
+        const float *want = gradient_of(cpu, i, &count);
+        const float *got = gradient_of(cuda, i, &count);
+        double gap = 0, size = 0;
+
+        for (size_t k = 0; k < count; k++) {
+            double d = (double)got[k] - (double)want[k];
+
+            gap += d * d;
+            size += (double)want[k] * (double)want[k];
+        }
+        gap = sqrt(gap) / fmax(sqrt(size), floor);
+        if (count == 0 || gap <= worst)
+            continue;
+        worst = gap;
+        *where = params[i].value.name;
+    }
+    return worst;
+}
+
+static double worst_term(const struct ld_loss_terms *want,
+                         const struct ld_loss_terms *got)
+{
+    double total = ld_loss_total(want), worst = 0;
+
+    for (int term = 0; term < LD_N_TERMS; term++)
+        for (int level = 0; level < LD_MAX_LEVELS; level++) {
+            double w = want->value[term][level];
+
+            worst = fmax(worst, fabs(got->value[term][level] - w) /
+                                    fmax(fabs(w), 1e-3 * total));
+        }
+    return worst;
+}
+
+/* Of one step: heads and their losses, and imitation. */
+static const struct {
+    enum ld_head head;
+    bool imitates;
+} STEPS[] = {{LD_HEAD_GFL, false},   {LD_HEAD_GFL, true},
+             {LD_HEAD_GFLV2, false}, {LD_HEAD_ATSS, false},
+             {LD_HEAD_FCOS, false},  {LD_HEAD_RETINA, false}};
+
+static void compare_step(int i, enum ld_precision precision, double terms_close,
+                         double gradients_close)
+{
+    struct ld_device *dev = open_cuda(precision);
+    struct ld_model model = lesson_model;
+    struct training cpu, cuda;
+    struct ld_loss_terms want, got;
+    const char *where = "";
+    double worst[2];
+
+    if (!dev)
+        return;
+    model.head = STEPS[i].head;
+    training_open(&cpu, open_cpu_alone(), &model, STEPS[i].imitates);
+    training_open(&cuda, dev, &model, STEPS[i].imitates);
+    want = gradients(&cpu, 1);
+    got = gradients(&cuda, 1);
+    ck_assert(ld_loss_term(&want, LD_TERM_LD) > 0);
+    ck_assert((ld_loss_term(&want, LD_TERM_IM) > 0) == STEPS[i].imitates);
+    worst[0] = worst_term(&want, &got);
+    worst[1] = worst_gradient(&cpu, &cuda, 1e-4, &where);
+    printf("# head %d%s: loss %.7g, terms within %.2g, gradients within %.2g "
+           "(%s)\n",
+           (int)model.head, STEPS[i].imitates ? ", imitating" : "",
+           ld_loss_total(&want), worst[0], worst[1], where);
+    ck_assert_double_lt(worst[0], terms_close);
+    ck_assert_double_lt(worst[1], gradients_close);
+    training_close(&cuda);
+    training_close(&cpu);
+}
+
+START_TEST(losses_and_gradients_of_a_step_agree)
+{
+    compare_step(_i, LD_PRECISION_FP32, 1e-4, 1e-3);
+}
+END_TEST
+
+START_TEST(losses_and_gradients_of_a_step_in_bf16_are_near)
+{
+    static const int some[] = {1, 2, 5};
+
+    compare_step(some[_i], LD_PRECISION_BF16, 0.1, 0.25);
+}
+END_TEST
+
+/* ---- twenty steps ---- */
+
+/* As tests/test_train_step.c: steps amplify rounding. bf16 rounds every map to
+ * 2^-9: the gradients' noise of some percent moves the loss by one or two. */
+static double curve_tolerance(enum ld_precision precision, int step)
+{
+    if (precision == LD_PRECISION_BF16)
+        return 0.1;
+    return step < 3 ? 1e-4 : step < 8 ? 4e-3 : 0.05;
+}
+
+START_TEST(twenty_steps_follow_the_cpu)
+{
+    enum ld_precision precision = _i ? LD_PRECISION_BF16 : LD_PRECISION_FP32;
+    struct ld_device *dev = open_cuda(precision);
+    struct ld_sgd sgd = {.rate = 0.01F, .momentum = 0.9F, .decay = 1e-4F};
+    struct training cpu, cuda;
+    double first = 0, want = 0, got = 0, worst = 0;
+
+    if (!dev)
+        return;
+    training_open(&cpu, open_cpu_alone(), &lesson_model, false);
+    training_open(&cuda, dev, &lesson_model, false);
+    for (int step = 0; step < N_STEPS; step++) {
+        struct ld_loss_terms terms = gradients(&cpu, step + 1);
+
+        want = ld_loss_total(&terms);
+        terms = gradients(&cuda, step + 1);
+        got = ld_loss_total(&terms);
+        first = step == 0 ? want : first;
+        worst = fmax(worst, fabs(got - want) / want);
+        ck_assert_msg(
+            fabs(got - want) <= curve_tolerance(precision, step) * want,
+            "loss of step %d is %.7g, on the CPU %.7g", step + 1, got, want);
+        sgd.step = step + 1;
+        ld_net_sgd(cpu.l.student, sgd, sgd);
+        ld_net_sgd(cuda.l.student, sgd, sgd);
+    }
+    printf("# from %.4g to %.4g and, on the CPU, %.4g: within %.2g\n", first,
+           got, want, worst);
+    ck_assert_double_lt(want, 0.9 * first);
+    training_close(&cuda);
+    training_close(&cpu);
+}
+END_TEST
+
+/* ---- NaN ---- */
+
+/* The weight of a class logit becomes NaN; only the device knows, until the
+ * next sync: several steps later. */
+START_TEST(a_nan_names_its_step_and_parameters_stay)
+{
+    struct ld_device *dev = open_cuda(LD_PRECISION_FP32);
+    struct ld_sgd sgd = {.rate = 0.01F, .momentum = 0.9F};
+    const float nan = NAN;
+    struct ld_param *params;
+    struct training t;
+    const float *before, *after;
+    size_t count = 0;
+    float *weight = NULL;
+    int n, other = 0;
+
+    if (!dev)
+        return;
+    training_open(&t, dev, &lesson_model, false);
+    ld_step_free(t.step); /* a resident teacher would wait */
+    t.step = ld_step_new(dev, t.l.student, NULL, &t.l.rules, &t.l.err);
+    params = ld_net_params(t.l.student, &n);
+    for (int i = 0; i < n; i++) {
+        if (strcmp(params[i].value.name, "bbox_head.gfl_cls.bias") == 0)
+            weight = params[i].value.data;
+        if (strcmp(params[i].value.name, "bbox_head.gfl_reg.weight") == 0)
+            other = i;
+    }
+    count = ld_tensor_count(&params[other].value);
+    before = params[other].value.data;
+    for (int step = 5; step < 8; step++) {
+        float *copy = ld_arena_new(&t.l.arena, count, sizeof(float), &t.l.err);
+
+        if (step == 6) {
+            dev->ops->upload(dev, weight, &nan, sizeof(nan));
+            ld_net_changed(t.l.student);
+            dev->ops->download(dev, copy, params[other].value.data,
+                               count * sizeof(float));
+            before = copy;
+        }
+        ck_assert(
+            ld_step_gradient(t.step, &t.l.batch, step, t.there, &t.l.err));
+        sgd.step = step;
+        ld_net_sgd(t.l.student, sgd, sgd);
+    }
+    ck_assert(!dev->ops->sync(dev, &t.l.err));
+    ck_assert_int_eq(t.l.err.code, LD_ERR_NUMBER);
+    ck_assert_msg(strstr(t.l.err.text, "step 6: loss_cls is not finite"), "%s",
+                  t.l.err.text);
+    t.l.err = (struct ld_err){0};
+    after = ld_arena_new(&t.l.arena, count, sizeof(float), &t.l.err);
+    dev->ops->download(dev, (float *)after, params[other].value.data,
+                       count * sizeof(float));
+    ck_assert(dev->ops->sync(dev, &t.l.err));
+    ck_assert_mem_eq(before, after, count * sizeof(float));
+    training_close(&t);
+}
+END_TEST
+
+Suite *suite(void)
+{
+    Suite *s = suite_create("parity of steps");
+    TCase *c = tcase_create("steps");
+
+    tcase_add_loop_test(c, losses_and_gradients_of_a_step_agree, 0, 6);
+    tcase_add_loop_test(c, losses_and_gradients_of_a_step_in_bf16_are_near, 0,
+                        3);
+    tcase_add_loop_test(c, twenty_steps_follow_the_cpu, 0, 2);
+    tcase_add_test(c, a_nan_names_its_step_and_parameters_stay);
+    suite_add_tcase(s, c);
+    return s;
+}
