@@ -33,23 +33,6 @@ tile_of(const struct loss_job *job)
     return t;
 }
 
-/* First row whose index is not below `location`. */
-static __device__ int first_row(const struct ld_loss_batch *batch,
-                                size_t location)
-{
-    int low = 0, high = batch->n_rows;
-
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-
-        if ((size_t)batch->index[middle] < location)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 /* ---- first: as if all were background ---- */
 
 static __device__ void zero_boxes(const struct loss_job *job,
@@ -137,36 +120,49 @@ background(const struct loss_job *job, const struct tile *t, float factor)
     return (double)other * plain_background<W>(job, t, other * factor);
 }
 
-/* ---- then its rows ---- */
-
 template <int W> static __global__ void tile_kernel(const struct loss_job job)
 {
-    __shared__ struct loss_partial of_warp[WARPS];
     __shared__ double room[LD_CUDA_WARP];
-    __shared__ int rows[2];
     struct tile t = tile_of(&job);
-    int warp = (int)threadIdx.x / LD_CUDA_WARP, term = (int)threadIdx.x;
-    struct loss_partial out = {};
     double sum;
 
-    if (threadIdx.x == 0 || threadIdx.x == LD_CUDA_WARP)
-        rows[warp] = first_row(&job.batch, warp ? t.end : t.begin);
     zero_boxes(&job, &t);
-    sum = background<W>(&job, &t, job.factors->qfl);
-    sum = block_sum(sum, room); /* and all gradients are written */
-    __syncthreads();
-    for (int i = rows[0] + warp; i < rows[1]; i += WARPS)
-        if (job.batch.valid[job.batch.index[i]])
-            row_run(&out, &job, job.factors, t.level, i);
+    sum = block_sum(background<W>(&job, &t, job.factors->qfl), room);
+    if (threadIdx.x == 0)
+        job.of_tile[blockIdx.x] = sum;
+}
+
+/* ---- then the rows ---- */
+
+/* A warp a row; every gridDim-th eight rows to a block. Apart from the tiles,
+ * for it takes five times their registers. */
+static __global__ void rows_kernel(const struct loss_job job)
+{
+    __shared__ struct ld_loss_terms of_warp[WARPS];
+    const struct ld_loss_batch *b = &job.batch;
+    int warp = (int)threadIdx.x / LD_CUDA_WARP;
+    double *to = &job.of_rows[blockIdx.x].value[0][0];
+
     if (lane_of() == 0)
-        of_warp[warp] = out;
+        of_warp[warp] = {};
+    for (int i = (int)blockIdx.x * WARPS + warp; i < b->n_rows;
+         i += (int)gridDim.x * WARPS) {
+        int level = level_of(&b->grid, b->index[i] % b->A);
+        struct loss_partial out = {};
+
+        if (!b->valid[b->index[i]])
+            continue;
+        row_run(&out, &job, job.factors, level, i);
+        if (lane_of() == 0)
+            for (int term = 0; term < LD_N_TERMS; term++)
+                of_warp[warp].value[term][level] += out.value[term];
+    }
     __syncthreads();
-    if (term >= LD_N_TERMS)
+    if (threadIdx.x >= LD_N_TERMS * (int)LD_MAX_LEVELS)
         return;
-    sum = term == LD_TERM_QFL ? sum : 0;
+    to[threadIdx.x] = 0;
     for (int i = 0; i < WARPS; i++)
-        sum += of_warp[i].value[term];
-    job.partial[blockIdx.x].value[term] = sum;
+        to[threadIdx.x] += (&of_warp[i].value[0][0])[threadIdx.x];
 }
 
 /* ---- before, and after ---- */
@@ -237,11 +233,13 @@ static __global__ void terms_kernel(struct ld_loss_terms *out,
     int n = level < n_levels ? job.tile_start[level + 1] - first : 0;
     double sum = 0;
 
-    for (int i = (int)threadIdx.x; i < n * job.batch.N; i += (int)blockDim.x) {
-        int tile = i / n * job.tile_start[n_levels] + first + i % n;
-
-        sum += job.partial[tile].value[term];
-    }
+    for (int i = (int)threadIdx.x; i < job.n_row_blocks; i += (int)blockDim.x)
+        sum += job.of_rows[i].value[term][level];
+    if (term == LD_TERM_QFL)
+        for (int i = (int)threadIdx.x; i < n * job.batch.N;
+             i += (int)blockDim.x)
+            sum +=
+                job.of_tile[i / n * job.tile_start[n_levels] + first + i % n];
     sum = block_sum(sum, room);
     if (threadIdx.x == 0)
         out->value[term][level] =
@@ -266,6 +264,21 @@ static void cut(struct loss_job *job)
              LD_CUDA_MAX_TILES);
 }
 
+static void place(struct loss_job *job, void *workspace)
+{
+    int n = (job->batch.n_rows + WARPS - 1) / WARPS;
+
+    static_assert(
+        sizeof(struct loss_factors) + LD_CUDA_MAX_TILES * sizeof(double) +
+                LD_CUDA_MAX_ROW_BLOCKS * sizeof(struct ld_loss_terms) <=
+            LD_CUDA_WORKSPACE,
+        "the partial sums have room");
+    job->n_row_blocks = n < LD_CUDA_MAX_ROW_BLOCKS ? n : LD_CUDA_MAX_ROW_BLOCKS;
+    job->factors = (struct loss_factors *)workspace;
+    job->of_tile = (double *)(job->factors + 1);
+    job->of_rows = (struct ld_loss_terms *)(job->of_tile + LD_CUDA_MAX_TILES);
+}
+
 void ld_cuda_loss_run(struct ld_device *dev, struct ld_loss_terms *out,
                       float *d_class_logits, float *d_box_logits,
                       float *d_quality, const float *weight,
@@ -276,22 +289,19 @@ void ld_cuda_loss_run(struct ld_device *dev, struct ld_loss_terms *out,
     struct loss_job job = {};
     unsigned n_tiles;
 
-    static_assert(sizeof(struct loss_factors) +
-                          LD_CUDA_MAX_TILES * sizeof(struct loss_partial) <=
-                      LD_CUDA_WORKSPACE,
-                  "the partial sums have room");
     job.batch = *batch;
     job.rules = *rules;
     job.weight = weight;
     job.d_class = d_class_logits;
     job.d_box = d_box_logits;
     job.d_quality = d_quality;
-    job.factors = (struct loss_factors *)cuda->workspace;
-    job.partial = (struct loss_partial *)(job.factors + 1);
     cut(&job);
+    place(&job, cuda->workspace);
     n_tiles = (unsigned)(batch->N * job.tile_start[batch->grid.n_levels]);
     launch(cuda, factors_kernel, dim3(1), 1024, job);
     launch(cuda, batch->K % 4 == 0 ? tile_kernel<4> : tile_kernel<1>,
            dim3(n_tiles), LD_CUDA_LOSS_BLOCK, job);
+    launch(cuda, rows_kernel, dim3((unsigned)job.n_row_blocks),
+           LD_CUDA_LOSS_BLOCK, job);
     launch(cuda, terms_kernel, dim3(LD_N_TERMS, LD_MAX_LEVELS), 256, out, job);
 }

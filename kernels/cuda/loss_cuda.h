@@ -9,8 +9,8 @@ void ld_cuda_loss_weights(struct ld_device *dev, float *weight,
                           const struct ld_loss_batch *batch);
 
 /* One pass over the locations, of which each block has a tile: the class loss
- * as if all of the tile were background and zeros for the other gradients; then
- * its rows, a warp each, add theirs to it. */
+ * as if all were background, and zeros for the other gradients; then one over
+ * the rows, a warp each, which add theirs to it. */
 void ld_cuda_loss_run(struct ld_device *dev, struct ld_loss_terms *out,
                       float *d_class_logits, float *d_box_logits,
                       float *d_quality, const float *weight,

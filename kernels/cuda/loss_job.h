@@ -6,6 +6,7 @@
 enum {
     LD_CUDA_LOSS_BLOCK = 256, /* threads of a tile */
     LD_CUDA_MAX_TILES = 16384,
+    LD_CUDA_MAX_ROW_BLOCKS = 2048,
 };
 
 /* What terms are multiplied by, known only on the device. */
@@ -17,7 +18,7 @@ struct loss_factors {
     float qfl; /* the gradient of a class loss */
 };
 
-/* What a tile adds to each term, of its own level alone. */
+/* What one row adds to each term. */
 struct loss_partial {
     double value[LD_N_TERMS];
 };
@@ -31,8 +32,10 @@ struct loss_job {
     float *d_class, *d_box, *d_quality;
     int tile; /* locations of one */
     int tile_start[LD_MAX_LEVELS + 1];
-    struct loss_factors *factors; /* these two in the workspace */
-    struct loss_partial *partial; /* (N tiles of an image) */
+    int n_row_blocks;
+    struct loss_factors *factors;  /* these in the workspace: */
+    double *of_tile;               /* (N, tiles of an image) */
+    struct ld_loss_terms *of_rows; /* (n_row_blocks) */
 };
 
 static __host__ __device__ __forceinline__ bool

@@ -1,7 +1,7 @@
 /* loss_rows.h - the losses of one row, on the device: a warp a row.
  *
  * The lanes share the bins and the classes; what is one number a row each of
- * them computes. Gradients are added to what the tile's first pass wrote. */
+ * them computes. Gradients are added to what the pass over the tiles wrote. */
 #pragma once
 
 #include "kernels/cuda/loss_box.h"
