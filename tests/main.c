@@ -21,7 +21,13 @@ void note_skipped(const char *why)
         printf("SKIP: %s\n", why);
     fflush(stdout);
     skipped->n++;
-    snprintf(skipped->why, sizeof(skipped->why), "%s", why);
+    if (why != skipped->why)
+        snprintf(skipped->why, sizeof(skipped->why), "%s", why);
+}
+
+const char *last_skipped(void)
+{
+    return skipped->n > 0 ? skipped->why : NULL;
 }
 
 /* Asked by the leak sanitizer, where it is built in: HDF5 loses its caches when

@@ -18,6 +18,10 @@ bool parity_open(struct parity *p, enum ld_precision precision, uint64_t seed)
     *p = (struct parity){.precision = precision};
     if (given)
         seed = strtoull(given, NULL, 10);
+    if (strcmp(name, "cuda") == 0 && last_skipped()) { /* opening takes long */
+        note_skipped(last_skipped());
+        return false;
+    }
     p->dev[PARITY_CUDA] = device_open(name, 0, precision, &err);
     if (!p->dev[PARITY_CUDA] && strcmp(name, "cuda") == 0) {
         note_skipped(err.text);

@@ -11,10 +11,13 @@
 Suite *suite(void);
 
 /* Ends the running test function as skipped, with the reason printed. */
-#define SKIP_TEST(why)      \
-    do {                    \
-        note_skipped(why);  \
-        return;             \
+#define SKIP_TEST(why)     \
+    do {                   \
+        note_skipped(why); \
+        return;            \
     } while (0)
 
 void note_skipped(const char *why);
+
+/* The reason given last, of this test or one before; NULL: none yet. */
+const char *last_skipped(void);
