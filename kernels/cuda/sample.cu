@@ -198,16 +198,17 @@ take_channels(const struct back<T> &b, const struct ld_cuda_sample &sample,
     some<T, V> d = *(const some<T, V> *)dcolumn;
 
     for (int q = 0; q < 4; q++) {
-        some<T, V> x = *(const some<T, V> *)&b.x[(size_t)sample.at[q] * C + c];
-        unsigned long long *dx =
-            b.dx + ((size_t)sample.at[q] - b.x_pixel) * C + c;
+        size_t at = (size_t)sample.at[q];
+        some<T, V> x = *(const some<T, V> *)&b.x[at * C + c];
 
         for (int j = 0; j < V; j++)
             product[q] += to_float(d.v[j]) * to_float(x.v[j]);
-        if (b.dx && sample.weight[q] != 0)
-            for (int j = 0; j < V; j++)
-                add_fixed(&dx[j], sample.weight[q] * to_float(d.v[j]),
-                          b.fixed->scale, b.fixed);
+        if (!b.dx || sample.weight[q] == 0)
+            continue;
+        for (int j = 0; j < V; j++)
+            add_fixed(&b.dx[(at - b.x_pixel) * C + c + j],
+                      sample.weight[q] * to_float(d.v[j]), b.fixed->scale,
+                      b.fixed);
     }
 }
 
