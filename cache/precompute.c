@@ -76,7 +76,8 @@ static bool only_our_parts(struct run *run, struct ld_err *err)
 static bool open_run(struct run *run, const struct ld_cache_command *command,
                      struct ld_err *err)
 {
-    if (!ld_recorder_open(&run->recorder, run->config, command->teacher, err))
+    if (!ld_recorder_open(&run->recorder, run->config, command->teacher,
+                          run->share.local, err))
         return false;
     run->set = run->recorder.set;
     if (!choose_samples(run, err) || !ld_folder_make(run->out, err) ||

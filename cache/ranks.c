@@ -26,6 +26,6 @@ bool ld_share_read(const char *text, struct ld_share *out, struct ld_err *err)
         return ld_fail(err, LD_ERR_USAGE,
                        "--part %s: expected I/N, two numbers with 1 <= I <= N",
                        text);
-    out->index = part - 1;
+    out->index = out->local = part - 1;
     return true;
 }

@@ -8,13 +8,19 @@
  * network's worth of warnings. */
 bool ld_ranks_start(struct ld_share *out, struct ld_err *err)
 {
-    *out = (struct ld_share){0, 1};
+    MPI_Comm machine;
+
+    *out = (struct ld_share){.count = 1};
     if (ld_launched() == 0)
         return true;
     if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
         return ld_fail(err, LD_ERR_DEVICE, "MPI does not start");
     MPI_Comm_rank(MPI_COMM_WORLD, &out->index);
     MPI_Comm_size(MPI_COMM_WORLD, &out->count);
+    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, out->index,
+                        MPI_INFO_NULL, &machine);
+    MPI_Comm_rank(machine, &out->local);
+    MPI_Comm_free(&machine);
     return true;
 }
 

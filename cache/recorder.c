@@ -21,7 +21,7 @@ static void add_precision(struct ld_recorder *r,
                  precision);
 }
 
-static bool open_teacher(struct ld_recorder *r, const char *path,
+static bool open_teacher(struct ld_recorder *r, const char *path, int gpu,
                          struct ld_err *err)
 {
     struct ld_arena loading = {0};
@@ -37,6 +37,7 @@ static bool open_teacher(struct ld_recorder *r, const char *path,
         goto done;
 
     options = ld_setup_device(r->config);
+    options.index = gpu;
     r->dev = ld_device_open(&options, note, err);
     if (!r->dev)
         goto done;
@@ -58,14 +59,14 @@ done:
 }
 
 bool ld_recorder_open(struct ld_recorder *r, const struct ld_config *config,
-                      const char *teacher, struct ld_err *err)
+                      const char *teacher, int gpu, struct ld_err *err)
 {
     *r = (struct ld_recorder){.config = config};
     if (!ld_views_check(&config->views, true, err) ||
         !ld_setup_cacheable(config, err))
         return false;
     r->set = ld_setup_dataset(config, LD_SPLIT_TRAIN, err);
-    if (!r->set || !open_teacher(r, teacher, err))
+    if (!r->set || !open_teacher(r, teacher, gpu, err))
         return false;
 
     r->facts = ld_setup_facts(config, r->set, &r->texts);

@@ -23,10 +23,10 @@ struct ld_recorder {
 };
 
 /* Reads the annotations and loads the teacher, which goes with the config or
- * is LD_ERR_MISMATCH. Says on stderr on which device it runs. Close it even
- * after a failure. */
+ * is LD_ERR_MISMATCH, onto GPU `gpu` (kernels/device.h) if it runs on one. Says
+ * on stderr on which device it runs. Close it even after a failure. */
 bool ld_recorder_open(struct ld_recorder *r, const struct ld_config *config,
-                      const char *teacher, struct ld_err *err);
+                      const char *teacher, int gpu, struct ld_err *err);
 void ld_recorder_close(struct ld_recorder *r);
 
 /* The sample's picture, which has the size that its annotation says. The

@@ -322,7 +322,7 @@ bool ld_cache_verify(struct ld_cache_command *command, struct ld_err *err)
     ok = cache &&
          ld_setup_config(&config, command->words[1], &command->settings,
                          command->arena, err) &&
-         ld_recorder_open(&recorder, &config, command->teacher, err) &&
+         ld_recorder_open(&recorder, &config, command->teacher, 0, err) &&
          verify(cache, &recorder, command, err);
     ld_recorder_close(&recorder);
     ld_cache_close(cache);

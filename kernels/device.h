@@ -16,6 +16,6 @@ struct ld_device_options {
     int n_sharing;    /* ... or its share of them, if so many processes use the
                          same ones; 0 is 1 */
     enum ld_precision precision;
-    int index; /* of the GPU, among those this process sees; if it sees one
-                  alone, that is meant in any case */
+    int index; /* of the GPU, among those this process sees: of n the one of
+                  index % n, so that more processes than GPUs share them */
 };

@@ -123,12 +123,7 @@ static bool find_gpu(int index, struct cudaDeviceProp *gpu, struct ld_err *err)
         return ld_fail(err, LD_ERR_DEVICE, "cuda: no GPU: %s",
                        status == cudaSuccess ? "the driver sees none"
                                              : cudaGetErrorString(status));
-    if (count == 1) /* or a launcher gave each of its processes one of many */
-        index = 0;
-    if (index < 0 || index >= count)
-        return ld_fail(err, LD_ERR_DEVICE,
-                       "cuda: GPU %d asked for, this process sees %d", index,
-                       count);
+    index %= count;
     status = cudaGetDeviceProperties(gpu, index);
     if (status == cudaSuccess)
         status = cudaSetDevice(index);

@@ -8,7 +8,7 @@ extern "C" {
 
 /* Opens GPU `options->index`. `note` receives one line that names it. NULL with
  * LD_ERR_DEVICE, in one line, where there is no driver, it is older than this
- * build's toolkit, there is no such GPU, or the GPU is too old. */
+ * build's toolkit, there is no GPU, or it is too old. */
 __attribute__((visibility("default"))) struct ld_device *
 ld_cuda_open(const struct ld_device_options *options, char note[200],
              struct ld_err *err);
