@@ -154,6 +154,18 @@ static void fill_with_junk(struct parity *p, int device, void *map,
     p->dev[device]->ops->upload(p->dev[device], map, junk, bytes);
 }
 
+void *parity_junk(struct parity *p, int device, size_t bytes)
+{
+    struct ld_err err = {0};
+    void *memory = p->dev[device]->ops->alloc(p->dev[device], bytes, &err);
+    void *junk = parity_host(p, bytes, 1);
+
+    ck_assert_msg(memory != NULL, "%s", err.text);
+    memset(junk, 0xff, bytes); /* NaNs */
+    p->dev[device]->ops->upload(p->dev[device], memory, junk, bytes);
+    return memory;
+}
+
 struct twin parity_map(struct parity *p, const float *plain,
                        struct ld_shape shape)
 {

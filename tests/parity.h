@@ -58,6 +58,9 @@ struct twin parity_floats(struct parity *p, const float *values, size_t count);
 struct twin parity_map(struct parity *p, const float *plain,
                        struct ld_shape shape);
 
+/* Bytes full of NaNs on one of them, which the caller releases. */
+void *parity_junk(struct parity *p, int device, size_t bytes);
+
 /* Back on the host. A map: plain, and the test fails where a padding channel is
  * not zero. */
 const void *parity_read(struct parity *p, int device, struct twin from,

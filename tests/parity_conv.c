@@ -32,18 +32,6 @@ struct pair {
     size_t n_weights;
 };
 
-static void *room(struct parity *p, int device, size_t bytes)
-{
-    struct ld_err err = {0};
-    void *memory = p->dev[device]->ops->alloc(p->dev[device], bytes, &err);
-    void *junk = parity_host(p, bytes, 1);
-
-    ck_assert_msg(memory != NULL, "%s", err.text);
-    memset(junk, 0xff, bytes); /* NaNs */
-    p->dev[device]->ops->upload(p->dev[device], memory, junk, bytes);
-    return memory;
-}
-
 static void prepare(struct parity *p, struct pair *c, int i)
 {
     struct ld_device *dev = p->dev[i];
@@ -52,8 +40,8 @@ static void prepare(struct parity *p, struct pair *c, int i)
 
     c->conv[i] = ops->conv_new(dev, &c->desc, &err);
     ck_assert_msg(c->conv[i] != NULL, "%s", err.text);
-    c->packed[i] = room(p, i, ops->conv_weight_bytes(c->conv[i]));
-    c->scratch[i] = room(p, i, ops->conv_scratch_bytes(c->conv[i]));
+    c->packed[i] = parity_junk(p, i, ops->conv_weight_bytes(c->conv[i]));
+    c->scratch[i] = parity_junk(p, i, ops->conv_scratch_bytes(c->conv[i]));
     ops->conv_pack(dev, c->conv[i], c->packed[i], c->weight.at[i],
                    c->scale.at[i]);
 }

@@ -20,18 +20,6 @@ struct pair {
     size_t n_weights;
 };
 
-static void *room(struct parity *p, int device, size_t bytes)
-{
-    struct ld_err err = {0};
-    void *memory = p->dev[device]->ops->alloc(p->dev[device], bytes, &err);
-    void *junk = parity_host(p, bytes, 1);
-
-    ck_assert_msg(memory != NULL, "%s", err.text);
-    memset(junk, 0xff, bytes); /* NaNs */
-    p->dev[device]->ops->upload(p->dev[device], memory, junk, bytes);
-    return memory;
-}
-
 /* Some samples leave small maps. */
 static float *offsets(struct parity *p, size_t n)
 {
@@ -50,8 +38,8 @@ static void prepare(struct parity *p, struct pair *c, int i)
 
     c->deform[i] = ops->deform_new(dev, &c->desc, &err);
     ck_assert_msg(c->deform[i] != NULL, "%s", err.text);
-    c->packed[i] = room(p, i, ops->deform_weight_bytes(c->deform[i]));
-    c->scratch[i] = room(p, i, ops->deform_scratch_bytes(c->deform[i]));
+    c->packed[i] = parity_junk(p, i, ops->deform_weight_bytes(c->deform[i]));
+    c->scratch[i] = parity_junk(p, i, ops->deform_scratch_bytes(c->deform[i]));
     ops->deform_pack(dev, c->deform[i], c->packed[i], c->weight.at[i], NULL);
 }
 
