@@ -2,37 +2,17 @@
 #include "formats/shard.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "formats/json.h"
 #include "tests/made_shard.h"
+#include "tests/run_inspect.h"
 #include "tests/scratch.h"
 #include "tests/suite.h"
 
 enum { ROOM = 1 << 18 };
 
 /* Runs it in the test's folder; both outputs, as one text, go to `out`. */
-static int run(const char *arguments, char out[ROOM])
-{
-    const char *build = getenv("LD_BUILD");
-    char command[1024];
-    size_t len;
-    FILE *pipe;
-    int status;
-
-    snprintf(command, sizeof(command), "(%s/cache/ld-inspect %s) 2>&1",
-             build ? build : "build", arguments);
-    pipe = popen(command, "r");
-    ck_assert_ptr_nonnull(pipe);
-    len = fread(out, 1, ROOM - 1, pipe);
-    out[len] = 0;
-    status = pclose(pipe);
-    ck_assert(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
 static void assert_holds(const char *text, const char *part)
 {
     ck_assert_msg(strstr(text, part) != NULL, "'%s' is not in:\n%s", part,
@@ -52,7 +32,7 @@ START_TEST(the_summary_counts_views_rows_and_bytes)
     static char out[ROOM];
 
     write_shard("a.h5", 6);
-    ck_assert_int_eq(run("a.h5", out), 0);
+    ck_assert_int_eq(run_inspect("a.h5", out, ROOM), 0);
     assert_holds(out, "shard 1 of 1: 3 images, 6 views (3 flipped)");
     assert_holds(out, "box, fp16");
     assert_holds(out, " 240  100.0 %\n");
@@ -73,14 +53,14 @@ START_TEST(a_folder_is_summed_up_as_one_cache)
 
     facts.n_parts = 2;
     ck_assert(made_shard("a.h5", &facts, 4, 9, &err));
-    ck_assert_int_eq(run(".", out), 8);
+    ck_assert_int_eq(run_inspect(".", out, ROOM), 8);
     assert_holds(out, "ld-inspect: .: of parts 0 to 1 these are missing: 1 (");
 
     facts.part = 1;
     w = ld_shard_create("b.h5", &facts, &err);
     ck_assert(w && ld_shard_skip(w, 77, "77.jpg: no end", &err));
     ck_assert(ld_shard_finish(w, &err));
-    ck_assert_int_eq(run(".", out), 0);
+    ck_assert_int_eq(run_inspect(".", out, ROOM), 0);
     assert_holds(out, "2 shards: 2 images, 4 views (2 flipped)");
     assert_holds(out, "image 77: 77.jpg: no end");
     assert_holds(out, "fp32, as the teacher gave them");
@@ -96,18 +76,18 @@ START_TEST(features_are_told_with_what_they_cost)
     char *bytes;
 
     write_shard("a.h5", 6);
-    ck_assert_int_eq(run("a.h5", out), 0);
+    ck_assert_int_eq(run_inspect("a.h5", out, ROOM), 0);
     assert_holds(out, "features      none\n");
     ck_assert_ptr_null(strstr(out, "features, fp16"));
 
     facts.imitation = "finegrained";
     facts.feature_channels = 64;
     ck_assert(made_shard("a.h5", &facts, 6, 40, &err));
-    ck_assert_int_eq(run("a.h5", out), 0);
+    ck_assert_int_eq(run_inspect("a.h5", out, ROOM), 0);
     assert_holds(out, "features, fp16");
     assert_holds(out, "finegrained: 64 channels, 20.0 rows a view, ");
     assert_holds(out, " % of the bytes, off by ");
-    ck_assert_int_eq(run("--json a.h5", out), 0);
+    ck_assert_int_eq(run_inspect("--json a.h5", out, ROOM), 0);
     assert_holds(out, "\"feature_rows\": 120");
 
     bytes = scratch_get("a.h5", &len);
@@ -117,7 +97,7 @@ START_TEST(features_are_told_with_what_they_cost)
             break;
         }
     scratch_put("a.h5", bytes, len);
-    ck_assert_int_eq(run("--verify a.h5", out), 1);
+    ck_assert_int_eq(run_inspect("--verify a.h5", out, ROOM), 1);
     assert_holds(out, ": /features/rows, chunk ");
     ld_delete(bytes);
 }
@@ -146,14 +126,15 @@ START_TEST(json_is_an_array_of_an_element_a_path)
 
     write_shard("a.h5", 6);
     write_shard("b.h5", 0);
-    ck_assert_int_eq(run("--json a.h5 b.h5", out), 0);
+    ck_assert_int_eq(run_inspect("--json a.h5 b.h5", out, ROOM), 0);
     ck_assert_int_eq(count_elements(out), 2);
     assert_holds(out, "\"views\": 6, \"flipped_views\": 3");
     assert_holds(out, "\"class_names\": [\"disc\", \"square\", \"triangle\"]");
-    ck_assert_int_eq(run("--json --verify a.h5 b.h5", out), 0);
+    ck_assert_int_eq(run_inspect("--json --verify a.h5 b.h5", out, ROOM), 0);
     ck_assert_int_eq(count_elements(out), 2);
     assert_holds(out, "\"path\": \"a.h5\", \"whole\": true, \"views\": 6");
-    ck_assert_int_eq(run("--json --record 2:flip a.h5 b.h5", out), 0);
+    ck_assert_int_eq(run_inspect("--json --record 2:flip a.h5 b.h5", out, ROOM),
+                     0);
     ck_assert_int_eq(count_elements(out), 1);
     assert_holds(out, "\"image_id\": 2, \"view_number\": 1, \"flipped\": true");
     assert_holds(out, "\"class_logits\": [");
@@ -166,14 +147,14 @@ START_TEST(a_record_is_shown_row_by_row)
     int n_lines = 0;
 
     write_shard("a.h5", 6);
-    ck_assert_int_eq(run("--record 3 a.h5", out), 0);
+    ck_assert_int_eq(run_inspect("--record 3 a.h5", out, ROOM), 0);
     assert_holds(out, "a.h5: image 3: 123x183 (height x width) on a canvas of "
                       "128x192, 40 rows");
     for (const char *at = out; (at = strchr(at, '\n')) != NULL; at++)
         n_lines++;
     ck_assert_int_eq(n_lines, 3 + 40);
 
-    ck_assert_int_eq(run("--record 4:flip a.h5", out), 1);
+    ck_assert_int_eq(run_inspect("--record 4:flip a.h5", out, ROOM), 1);
     assert_holds(out, "ld-inspect: no view 1 of image 4 found");
 }
 END_TEST
@@ -186,9 +167,9 @@ START_TEST(verification_names_damaged_images_and_views)
 
     write_shard("a.h5", 6);
     write_shard("b.h5", 6);
-    ck_assert_int_eq(run("--verify a.h5 b.h5", out), 0);
+    ck_assert_int_eq(run_inspect("--verify a.h5 b.h5", out, ROOM), 0);
     assert_holds(out, "a.h5: whole: 6 views");
-    ck_assert_int_eq(run("--verify .", out), LD_ERR_MISMATCH);
+    ck_assert_int_eq(run_inspect("--verify .", out, ROOM), LD_ERR_MISMATCH);
     assert_holds(out, "./a.h5: whole: 6 views");
     assert_holds(out, "ld-inspect: ./a.h5: view 0 of image 1 is in ./b.h5 too");
 
@@ -199,7 +180,7 @@ START_TEST(verification_names_damaged_images_and_views)
             break;
         }
     scratch_put("a.h5", bytes, len);
-    ck_assert_int_eq(run("--verify .", out), 1);
+    ck_assert_int_eq(run_inspect("--verify .", out, ROOM), 1);
     assert_holds(out, "./a.h5: image 1: /rows/box, chunk 0: ");
     assert_holds(out, "./a.h5: image 1, flipped: /rows/box, chunk 0: ");
     assert_holds(out, "./b.h5: whole: 6 views");
@@ -207,10 +188,10 @@ START_TEST(verification_names_damaged_images_and_views)
 
     bytes[600] ^= 4; /* in HDF5's own metadata */
     scratch_put("a.h5", bytes, len);
-    ck_assert_int_eq(run("--verify --json a.h5", out), 1);
+    ck_assert_int_eq(run_inspect("--verify --json a.h5", out, ROOM), 1);
     ck_assert_int_eq(count_elements(out), 1);
     assert_holds(out, "\"damage\": [\"a.h5: its index is damaged");
-    ck_assert_int_eq(run("a.h5", out), LD_ERR_FORMAT);
+    ck_assert_int_eq(run_inspect("a.h5", out, ROOM), LD_ERR_FORMAT);
     ld_delete(bytes);
 }
 END_TEST
@@ -219,19 +200,19 @@ START_TEST(wrong_usage_is_one_line_and_status_2)
 {
     static char out[ROOM];
 
-    ck_assert_int_eq(run("", out), 2);
+    ck_assert_int_eq(run_inspect("", out, ROOM), 2);
     assert_holds(out, "expected a shard or a folder");
-    ck_assert_int_eq(run("--record 1x a.h5", out), 2);
+    ck_assert_int_eq(run_inspect("--record 1x a.h5", out, ROOM), 2);
     ck_assert_str_eq(out, "ld-inspect: --record 1x: expected an image's id, "
                           "ID:flip or ID:view=NUMBER\n");
-    ck_assert_int_eq(run("--record 1 --verify a.h5", out), 2);
-    ck_assert_int_eq(run("--wrong a.h5", out), 2);
-    ck_assert_int_eq(run("none.h5", out), 3);
+    ck_assert_int_eq(run_inspect("--record 1 --verify a.h5", out, ROOM), 2);
+    ck_assert_int_eq(run_inspect("--wrong a.h5", out, ROOM), 2);
+    ck_assert_int_eq(run_inspect("none.h5", out, ROOM), 3);
     ck_assert_str_eq(out, "ld-inspect: none.h5: cannot open: No such file or "
                           "directory\n");
-    ck_assert_int_eq(run("--version", out), 0);
+    ck_assert_int_eq(run_inspect("--version", out, ROOM), 0);
     ck_assert_str_eq(out, "ld-inspect " LD_VERSION "\n");
-    ck_assert_int_eq(run("--help", out), 0);
+    ck_assert_int_eq(run_inspect("--help", out, ROOM), 0);
     assert_holds(out, "usage: ld-inspect");
 }
 END_TEST
@@ -241,7 +222,7 @@ START_TEST(an_answer_that_cannot_be_written_is_an_error)
     static char out[ROOM];
 
     write_shard("a.h5", 2);
-    ck_assert_int_eq(run("a.h5 >/dev/full", out), 3);
+    ck_assert_int_eq(run_inspect("a.h5 >/dev/full", out, ROOM), 3);
     assert_holds(out, "No space left on device");
 }
 END_TEST

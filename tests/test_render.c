@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "formats/file.h"
 #include "tests/made_shard.h"
+#include "tests/run_inspect.h"
 #include "tests/scratch.h"
 #include "tests/suite.h"
 
@@ -23,25 +23,6 @@ enum {
     VLR_Y = 16,
     PLACES_P3 = 64
 };
-
-static int run(const char *arguments, char *out, size_t room)
-{
-    const char *build = getenv("LD_BUILD");
-    char command[1024];
-    FILE *pipe;
-    size_t len;
-    int status;
-
-    snprintf(command, sizeof(command), "(%s/cache/ld-inspect %s) 2>&1",
-             build ? build : "build", arguments);
-    pipe = popen(command, "r");
-    ck_assert_ptr_nonnull(pipe);
-    len = fread(out, 1, room - 1, pipe);
-    out[len] = 0;
-    status = pclose(pipe);
-    ck_assert(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
 
 /* Every pixel unlike its neighbours. */
 static void pixel_of(int y, int x, uint8_t rgb[3])
@@ -125,7 +106,7 @@ static struct ld_image rendered(const char *which)
 
     snprintf(command, sizeof(command),
              "--render %s --config c.yaml --out p.png a.h5", which);
-    ck_assert_msg(run(command, out, sizeof(out)) == 0, "%s", out);
+    ck_assert_msg(run_inspect(command, out, sizeof(out)) == 0, "%s", out);
     ck_assert_str_eq(out, "");
     ck_assert_msg(ld_image_read("p.png", &image, &err), "%s", err.text);
     return image;
@@ -275,15 +256,17 @@ START_TEST(locations_may_be_chosen)
     image = rendered("5 --locations 19,70");
     ck_assert_int_eq(image.W, 16 + 512 + 2 * (20 + 306) + 16);
     ld_image_free(&image);
-    ck_assert_int_eq(run("--render 5 --locations 20 --config c.yaml --out "
-                         "p.png a.h5",
-                         out, sizeof(out)),
-                     2);
+    ck_assert_int_eq(
+        run_inspect("--render 5 --locations 20 --config c.yaml --out "
+                    "p.png a.h5",
+                    out, sizeof(out)),
+        2);
     ck_assert_ptr_nonnull(strstr(out, "no row at location 20"));
-    ck_assert_int_eq(run("--render 5 --locations 1,,2 --config c.yaml --out "
-                         "p.png a.h5",
-                         out, sizeof(out)),
-                     2);
+    ck_assert_int_eq(
+        run_inspect("--render 5 --locations 1,,2 --config c.yaml --out "
+                    "p.png a.h5",
+                    out, sizeof(out)),
+        2);
 }
 END_TEST
 
@@ -293,9 +276,9 @@ START_TEST(a_picture_may_be_svg)
     size_t len;
 
     write_cache();
-    ck_assert_int_eq(
-        run("--render 5 --config c.yaml --out p.svg a.h5", out, sizeof(out)),
-        0);
+    ck_assert_int_eq(run_inspect("--render 5 --config c.yaml --out p.svg a.h5",
+                                 out, sizeof(out)),
+                     0);
     svg = scratch_get("p.svg", &len);
     ck_assert_ptr_nonnull(strstr(svg, "viewBox=\"0 0 960 628\""));
     ld_delete(svg);
@@ -325,7 +308,7 @@ START_TEST(what_cannot_be_drawn_is_said_in_one_line)
     scratch_text("d.yaml",
                  "data: {format: coco, train: b.json, train_images: .}\n");
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        int status = run(cases[i].arguments, out, sizeof(out));
+        int status = run_inspect(cases[i].arguments, out, sizeof(out));
 
         ck_assert_msg(status == cases[i].status && strstr(out, cases[i].words),
                       "%s: %d, %s", cases[i].arguments, status, out);

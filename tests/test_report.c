@@ -3,35 +3,15 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "tests/made_shard.h"
+#include "tests/run_inspect.h"
 #include "tests/scratch.h"
 #include "tests/suite.h"
 
 enum { ROOM = 1 << 14, B = 17 };
-
-static int run(const char *arguments, char out[ROOM])
-{
-    const char *build = getenv("LD_BUILD");
-    char command[1024];
-    FILE *pipe;
-    size_t len;
-    int status;
-
-    snprintf(command, sizeof(command), "(%s/cache/ld-inspect %s) 2>&1",
-             build ? build : "build", arguments);
-    pipe = popen(command, "r");
-    ck_assert_ptr_nonnull(pipe);
-    len = fread(out, 1, ROOM - 1, pipe);
-    out[len] = 0;
-    status = pclose(pipe);
-    ck_assert(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
 
 static void assert_holds(const char *text, const char *part)
 {
@@ -45,7 +25,7 @@ static char *report_on(const char *path)
     size_t len;
 
     snprintf(command, sizeof(command), "--report r %s", path);
-    ck_assert_msg(run(command, out) == 0, "%s", out);
+    ck_assert_msg(run_inspect(command, out, ROOM) == 0, "%s", out);
     page = scratch_get("r/index.html", &len);
     ck_assert_ptr_nonnull(page);
     return page;
@@ -147,12 +127,13 @@ START_TEST(a_report_that_cannot_be_made_is_said_in_one_line)
     char out[ROOM];
 
     write_two_rows();
-    ck_assert_int_eq(run("--report r none.h5", out), 3);
-    ck_assert_int_eq(run("--report r --config none.yaml a.h5", out), 3);
+    ck_assert_int_eq(run_inspect("--report r none.h5", out, ROOM), 3);
+    ck_assert_int_eq(
+        run_inspect("--report r --config none.yaml a.h5", out, ROOM), 3);
     scratch_text("file", "");
-    ck_assert_int_eq(run("--report file a.h5", out), 3);
+    ck_assert_int_eq(run_inspect("--report file a.h5", out, ROOM), 3);
     assert_holds(out, "ld-inspect: file");
-    ck_assert_int_eq(run("--report r --watch a.h5", out), 2);
+    ck_assert_int_eq(run_inspect("--report r --watch a.h5", out, ROOM), 2);
 }
 END_TEST
 
@@ -176,25 +157,25 @@ START_TEST(what_is_watched_is_told_with_its_rate)
     char out[ROOM];
 
     ck_assert_int_eq(mkdir("w", 0700), 0);
-    ck_assert_int_eq(run("--watch w", out), 0);
+    ck_assert_int_eq(run_inspect("--watch w", out, ROOM), 0);
     assert_holds(out, "w: no shard yet\n");
     put_part(2, 1000);
-    ck_assert_int_eq(run("--watch w", out), 0);
+    ck_assert_int_eq(run_inspect("--watch w", out, ROOM), 0);
     assert_holds(out, "w: 1/4 shards and 0 being written, 6 of about 24 views");
     assert_holds(out, "; nothing was written for ");
     ck_assert_ptr_null(strstr(out, "ETA"));
     put_part(0, 1003); /* 6 views in 3 seconds, 12 are to come */
-    ck_assert_int_eq(run("--watch w", out), 0);
+    ck_assert_int_eq(run_inspect("--watch w", out, ROOM), 0);
     assert_holds(out, "2/4 shards and 0 being written, 12 of about 24 views");
     assert_holds(out, ", 2 views/s, ETA 6s; nothing");
     scratch_text("w/part-00001-of-00004.h5.host-1.tmp", "x");
     scratch_text("w/notes.txt", "x");
-    ck_assert_int_eq(run("--watch w", out), 0);
+    ck_assert_int_eq(run_inspect("--watch w", out, ROOM), 0);
     assert_holds(out, "2/4 shards and 1 being written");
     ck_assert_ptr_null(strstr(out, "nothing"));
     put_part(1, 1004);
     put_part(3, 1005);
-    ck_assert_int_eq(run("--watch w", out), 0);
+    ck_assert_int_eq(run_inspect("--watch w", out, ROOM), 0);
     assert_holds(out, "w: 4/4 shards, 24 views, ");
     assert_holds(out, ": complete\n");
 }
@@ -204,13 +185,13 @@ START_TEST(what_cannot_be_watched_is_said_in_one_line)
 {
     char out[ROOM];
 
-    ck_assert_int_eq(run("--watch none", out), 3);
+    ck_assert_int_eq(run_inspect("--watch none", out, ROOM), 3);
     assert_holds(out, "ld-inspect: none: cannot list");
     scratch_text("x/part-00001-of-00004.h5", "no shard");
-    ck_assert_int_eq(run("--watch x", out), 4);
+    ck_assert_int_eq(run_inspect("--watch x", out, ROOM), 4);
     scratch_text("y/part-00001-of-00004.h5.tmp", "");
     scratch_text("y/part-00001-of-00005.h5.tmp", "");
-    ck_assert_int_eq(run("--watch y", out), 8);
+    ck_assert_int_eq(run_inspect("--watch y", out, ROOM), 8);
     assert_holds(out, "expected a part of ");
 }
 END_TEST

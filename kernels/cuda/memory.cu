@@ -77,7 +77,6 @@ void ld_cuda_memory_close(struct ld_cuda *cuda)
 
 void *ld_cuda_alloc(struct ld_device *dev, size_t bytes, struct ld_err *err)
 {
-    struct ld_cuda *cuda = ld_cuda_of(dev);
     void *memory = NULL;
     cudaError_t status = cudaMalloc(&memory, bytes ? bytes : 1);
     size_t left = 0, total = 0;
@@ -98,7 +97,6 @@ void *ld_cuda_alloc(struct ld_device *dev, size_t bytes, struct ld_err *err)
     else
         ld_fail(err, LD_ERR_DEVICE, "cuda: %zu bytes of the GPU's memory: %s",
                 bytes, cudaGetErrorString(status));
-    (void)cuda;
     return NULL;
 }
 
