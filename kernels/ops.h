@@ -50,6 +50,8 @@ struct ld_conv_desc {
 
 struct ld_shape ld_conv_out(const struct ld_conv_desc *desc);
 
+struct ld_tape; /* calls of the table, to be done again */
+
 struct ld_conv; /* a prepared convolution: of one device, for one shape */
 
 /* A deformable convolution (v1: Dai et al. 2017; v2, modulated: Zhu et al.
@@ -174,6 +176,18 @@ struct ld_ops {
     /* Waits for all work. False with the device's first fault since the last
      * sync, which it forgets. */
     bool (*sync)(struct ld_device *dev, struct ld_err *err);
+
+    /* ---- tapes ---- */
+    /* Math calls between record() and recorded() are not done but put on a
+     * tape, with their pointers and numbers; no others may come between. play()
+     * does them, in order, for less of the host's time. record() may be false:
+     * not now. recorded() is NULL where the device can't have these calls on a
+     * tape: nothing was done then, and it is no fault. A device that gains
+     * nothing by tapes has all four NULL. */
+    bool (*record)(struct ld_device *dev);
+    struct ld_tape *(*recorded)(struct ld_device *dev);
+    void (*play)(struct ld_device *dev, const struct ld_tape *tape);
+    void (*tape_free)(struct ld_device *dev, struct ld_tape *tape);
 
     size_t (*map_bytes)(struct ld_device *dev, struct ld_shape shape);
     /* Numbers of a map, padding included. */

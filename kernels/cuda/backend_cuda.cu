@@ -19,6 +19,7 @@
 #include "kernels/cuda/reduce_nccl.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/sgd_cuda.h"
+#include "kernels/cuda/tape.h"
 
 extern "C" {
 #include "kernels/base/mem.h"
@@ -45,6 +46,10 @@ static const struct ld_ops cuda_ops = {
     .zero = ld_cuda_zero,
     .copy = ld_cuda_copy,
     .sync = ld_cuda_sync,
+    .record = ld_cuda_record,
+    .recorded = ld_cuda_recorded,
+    .play = ld_cuda_play,
+    .tape_free = ld_cuda_tape_free,
     .map_bytes = ld_cuda_map_bytes,
     .map_values = ld_cuda_map_values,
     .map_pack = ld_cuda_map_pack,

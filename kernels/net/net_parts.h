@@ -58,7 +58,8 @@ bool ld_net_make_params(struct ld_net *net, struct ld_err *err);
 /* Makes room for every filter as the convolutions read it; needs a plan. */
 bool ld_net_make_filters(struct ld_net *net, struct ld_err *err);
 
-/* Folds and packs the filters that are not current. */
+/* Folds and packs the filters that are not current. The caller says that they
+ * are then. */
 void ld_net_pack(struct ld_net *net);
 
 /* The batch norm of a filter, to be folded. */

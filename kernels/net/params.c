@@ -203,7 +203,6 @@ static void pack_filter(struct ld_net *net, int i)
     else
         ops->conv_pack(net->dev, net->plan->conv[f->layer], packed->weights,
                        weight, scale);
-    packed->current = true;
 }
 
 void ld_net_pack(struct ld_net *net)

@@ -312,14 +312,62 @@ static void end_step(struct ld_net *net, int step)
         net->after_step(net, step);
 }
 
-void ld_net_forward(struct ld_net *net)
+/* ---- whole passes ---- */
+
+static int count_stale(const struct ld_net *net)
 {
-    assert(net->plan);
+    int n = 0;
+
+    for (int i = 0; i < net->graph.n_filters; i++)
+        n += !net->packed[i].current;
+    return n;
+}
+
+/* Runs a pass, whose calls are the same whenever the buffers lie at the same
+ * place and as many filters are stale: none, all trained ones, or all. */
+static void perform(struct ld_net *net, struct ld_take *take,
+                    void (*pass)(struct ld_net *))
+{
+    const struct ld_ops *ops = net->dev->ops;
+    int n_stale = count_stale(net);
+
+    if (!ops->record) {
+        pass(net);
+        return;
+    }
+    if (take->maps != net->maps || take->n_stale != n_stale) {
+        if (take->tape)
+            ops->tape_free(net->dev, take->tape);
+        *take = (struct ld_take){.maps = net->maps, .n_stale = n_stale};
+        pass(net);
+        return;
+    }
+    if (!take->tape && !take->refused && ops->record(net->dev)) {
+        pass(net);
+        take->tape = ops->recorded(net->dev);
+        take->refused = !take->tape;
+    }
+    if (take->tape)
+        ops->play(net->dev, take->tape);
+    else
+        pass(net);
+}
+
+static void forward(struct ld_net *net)
+{
     ld_net_pack(net);
     for (int i = 0; i < net->graph.n_layers; i++) {
         passes[net->graph.layer[i].kind]->forward(net, i);
         end_step(net, i);
     }
+}
+
+void ld_net_forward(struct ld_net *net)
+{
+    assert(net->plan);
+    perform(net, &net->plan->forward, forward);
+    for (int i = 0; i < net->graph.n_filters; i++)
+        net->packed[i].current = true;
 }
 
 void ld_net_backward_from(struct ld_net *net, int n_layers)
@@ -335,9 +383,17 @@ void ld_net_backward_from(struct ld_net *net, int n_layers)
     }
 }
 
+static void backward(struct ld_net *net)
+{
+    ld_net_backward_from(net, net->graph.n_layers);
+}
+
 void ld_net_backward(struct ld_net *net)
 {
     assert(net->plan && net->graph.map[net->graph.class_rows].has_grad);
     end_step(net, ld_plan_caller_step(&net->graph));
-    ld_net_backward_from(net, net->graph.n_layers);
+    if (net->watch) /* its calls are not the table's */
+        backward(net);
+    else
+        perform(net, &net->plan->backward, backward);
 }

@@ -452,6 +452,10 @@ void ld_plan_free(struct ld_device *dev, struct ld_plan *plan)
         dev->ops->conv_free(dev, plan->owned[i]);
     for (int i = 0; i < plan->n_owned_deform; i++)
         dev->ops->deform_free(dev, plan->owned_deform[i]);
+    if (plan->forward.tape)
+        dev->ops->tape_free(dev, plan->forward.tape);
+    if (plan->backward.tape)
+        dev->ops->tape_free(dev, plan->backward.tape);
     ld_arena_free(&plan->arena);
     ld_delete(plan);
 }

@@ -12,6 +12,14 @@
 #include "kernels/net/spans.h"
 #include "kernels/ops.h"
 
+/* A pass over a plan, on tape from its second time on. */
+struct ld_take {
+    struct ld_tape *tape; /* NULL: not yet, or the device has none of it */
+    const void *maps;     /* for buffers that begin here; NULL: never run */
+    int n_stale;          /* filters to be packed first */
+    bool refused;
+};
+
 struct ld_plan {
     struct ld_shape image;     /* (N, 3, H, W) */
     unsigned long used;        /* when, to find the plan unused for longest */
@@ -27,6 +35,7 @@ struct ld_plan {
     struct ld_span *span; /* numbered by the functions below */
     int n_spans;
     size_t bytes;
+    struct ld_take forward, backward;
     struct ld_arena arena;
 };
 

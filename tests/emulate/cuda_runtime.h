@@ -4,7 +4,8 @@
  * tested without a GPU. Blocks run one after the other. The threads of a block
  * are fibres, each of which runs until it waits for the others; their order is
  * shuffled by a seed, so that what relies on an order shows. Copies and kernels
- * are done when the call returns. Fresh device memory is full of NaNs. */
+ * are done when the call returns, unless they are captured into a graph. Fresh
+ * device memory is full of NaNs. */
 #pragma once
 
 #include <cmath>
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 
 #define __global__
 #define __device__
@@ -160,10 +162,14 @@ typedef enum {
     cudaErrorMemoryAllocation = 2,
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901,
 } cudaError_t;
 
 typedef struct emulate_stream *cudaStream_t;
 typedef struct emulate_event *cudaEvent_t;
+typedef struct emulate_graph *cudaGraph_t;
+typedef struct emulate_graph *cudaGraphExec_t;
 
 typedef enum {
     cudaMemcpyHostToHost,
@@ -172,6 +178,11 @@ typedef enum {
     cudaMemcpyDeviceToDevice,
     cudaMemcpyDefault,
 } cudaMemcpyKind;
+
+typedef enum {
+    cudaStreamCaptureModeGlobal,
+    cudaStreamCaptureModeThreadLocal,
+} cudaStreamCaptureMode;
 
 enum {
     cudaStreamNonBlocking = 1,
@@ -229,6 +240,19 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream,
+                                   cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+
+/* Every copy, kernel and library's call comes through here: it is done now, or,
+ * while a graph is captured, by each launch of that. */
+cudaError_t emulate_enqueue(const std::function<cudaError_t()> &work);
+
 /* Runs `work` once for every thread of the grid. */
 cudaError_t emulate_launch(dim3 grid, dim3 block, void (*work)(void *),
                            void *task);
@@ -237,9 +261,13 @@ template <typename... P, typename... A>
 static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config,
                                              void (*kernel)(P...), A... args)
 {
-    auto call = [&]() { kernel(args...); };
+    dim3 grid = config->gridDim, block = config->blockDim;
 
-    return emulate_launch(
-        config->gridDim, config->blockDim,
-        [](void *task) { (*(decltype(call) *)task)(); }, &call);
+    return emulate_enqueue([=]() {
+        auto call = [=]() { kernel(args...); };
+
+        return emulate_launch(
+            grid, block, [](void *task) { (*(decltype(call) *)task)(); },
+            (void *)&call);
+    });
 }

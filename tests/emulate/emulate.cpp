@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <ctime>
 #include <ucontext.h>
+#include <vector>
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -230,6 +231,90 @@ cudaError_t emulate_launch(dim3 grid, dim3 block, void (*work)(void *),
     return cudaSuccess;
 }
 
+/* ---- graphs ---- */
+
+struct emulate_graph {
+    std::vector<std::function<cudaError_t()>> work;
+};
+
+namespace
+{
+
+struct emulate_graph *captured; /* NULL: none is */
+bool spoilt;
+
+/* What must not be called meanwhile. */
+cudaError_t forbidden()
+{
+    if (!captured)
+        return cudaSuccess;
+    spoilt = true;
+    return cudaErrorStreamCaptureUnsupported;
+}
+
+} // namespace
+
+cudaError_t emulate_enqueue(const std::function<cudaError_t()> &work)
+{
+    if (!captured)
+        return work();
+    captured->work.push_back(work);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
+{
+    if (captured)
+        return forbidden();
+    captured = new emulate_graph;
+    spoilt = false;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
+{
+    *graph = captured;
+    captured = NULL;
+    if (!*graph)
+        return cudaErrorInvalidValue;
+    if (!spoilt)
+        return cudaSuccess;
+    delete *graph;
+    *graph = NULL;
+    return cudaErrorStreamCaptureInvalidated;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                 unsigned long long)
+{
+    *exec = new emulate_graph(*graph);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
+{
+    return emulate_enqueue([=]() {
+        cudaError_t status = cudaSuccess;
+
+        for (const auto &work : exec->work)
+            if (status == cudaSuccess)
+                status = work();
+        return status;
+    });
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+    delete exec;
+    return forbidden();
+}
+
 /* ---- the runtime ---- */
 
 const char *cudaGetErrorString(cudaError_t status)
@@ -298,6 +383,8 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 cudaError_t emulate_malloc(void **memory, size_t bytes, bool of_device)
 {
     *memory = NULL;
+    if (forbidden() != cudaSuccess)
+        return cudaErrorStreamCaptureUnsupported;
     if (bytes > (size_t)1 << 34 ||
         posix_memalign(memory, 256, bytes ? bytes : 1) != 0)
         return cudaErrorMemoryAllocation;
@@ -309,26 +396,30 @@ cudaError_t emulate_malloc(void **memory, size_t bytes, bool of_device)
 cudaError_t cudaFree(void *memory)
 {
     free(memory);
-    return cudaSuccess;
+    return forbidden();
 }
 
 cudaError_t cudaFreeHost(void *memory)
 {
     free(memory);
-    return cudaSuccess;
+    return forbidden();
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes,
                             cudaMemcpyKind, cudaStream_t)
 {
-    memmove(to, from, bytes);
-    return cudaSuccess;
+    return emulate_enqueue([=]() {
+        memmove(to, from, bytes);
+        return cudaSuccess;
+    });
 }
 
 cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t)
 {
-    memset(memory, value, bytes);
-    return cudaSuccess;
+    return emulate_enqueue([=]() {
+        memset(memory, value, bytes);
+        return cudaSuccess;
+    });
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
@@ -344,7 +435,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
-    return cudaSuccess;
+    return forbidden();
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
@@ -370,5 +461,5 @@ cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t)
 {
-    return cudaSuccess;
+    return forbidden();
 }
