@@ -224,6 +224,36 @@ START_TEST(those_who_ask_for_the_same_share_a_plan)
 }
 END_TEST
 
+START_TEST(a_plan_with_too_large_a_workspace_gives_way_to_a_slower_one)
+{
+    struct ld_cudnn_question q = {.in = {16, 128, 100, 168},
+                                  .O = 128,
+                                  .kernel = 3,
+                                  .stride = 1,
+                                  .pad = 1,
+                                  .dilation = 1,
+                                  .groups = 1,
+                                  .pass = LD_CUDNN_WEIGHTS,
+                                  .bf16 = true,
+                                  .most_workspace = (size_t)320 << 20};
+    struct ld_cudnn *cudnn = open_for(&gpus[0]);
+    struct ld_cudnn_plan *fastest, *smaller;
+
+    if (!cudnn)
+        return;
+    fastest = ld_cudnn_plan_new(cudnn, &q);
+    ck_assert_ptr_nonnull(fastest);
+    ck_assert_uint_gt(ld_cudnn_plan_workspace(fastest), 0);
+    q.most_workspace = ld_cudnn_plan_workspace(fastest) - 1;
+    smaller = ld_cudnn_plan_new(cudnn, &q);
+    ck_assert_ptr_nonnull(smaller);
+    ck_assert_uint_le(ld_cudnn_plan_workspace(smaller), q.most_workspace);
+    ld_cudnn_plan_free(cudnn, fastest);
+    ld_cudnn_plan_free(cudnn, smaller);
+    ld_cudnn_close(cudnn);
+}
+END_TEST
+
 START_TEST(what_is_no_convolution_has_no_plan)
 {
     struct ld_cudnn_question q = {.in = {2, 64, 2, 2},
@@ -253,6 +283,8 @@ Suite *suite(void)
     tcase_add_loop_test(
         c, the_groups_of_resnext_have_compiled_engines_on_hopper, 0, 2);
     tcase_add_test(c, those_who_ask_for_the_same_share_a_plan);
+    tcase_add_test(c,
+                   a_plan_with_too_large_a_workspace_gives_way_to_a_slower_one);
     tcase_add_test(c, what_is_no_convolution_has_no_plan);
     suite_add_tcase(s, c);
     return s;

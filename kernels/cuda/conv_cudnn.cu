@@ -245,27 +245,22 @@ static cudnnBackendDescriptor_t operation(struct graph *g,
                                           const struct ld_cudnn_question *q)
 {
     const struct names *names = &names_of[q->pass];
-    struct ld_conv_desc desc = {};
-    struct ld_shape out;
+    struct ld_conv_desc desc = {.in = q->in,
+                                .O = q->O,
+                                .kernel = q->kernel,
+                                .stride = q->stride,
+                                .pad = q->pad,
+                                .dilation = q->dilation};
+    struct ld_shape out = ld_conv_out(&desc);
+    int64_t x[4] = {q->in.N, q->in.C, q->in.H, q->in.W};
+    int64_t w[4] = {q->O, q->in.C / q->groups, q->kernel, q->kernel};
+    int64_t y[4] = {out.N, out.C, out.H, out.W};
     cudnnBackendDescriptor_t d = make(g, names->type);
     float alpha = 1, beta = 0;
 
-    desc.in = q->in;
-    desc.O = q->O;
-    desc.kernel = q->kernel;
-    desc.stride = q->stride;
-    desc.pad = q->pad;
-    desc.dilation = q->dilation;
-    out = ld_conv_out(&desc);
-    {
-        int64_t x[4] = {q->in.N, q->in.C, q->in.H, q->in.W};
-        int64_t w[4] = {q->O, q->in.C / q->groups, q->kernel, q->kernel};
-        int64_t y[4] = {out.N, out.C, out.H, out.W};
-
-        set_descriptor(g, d, names->x, tensor(g, X_ID, q->bf16, x));
-        set_descriptor(g, d, names->w, tensor(g, W_ID, q->bf16, w));
-        set_descriptor(g, d, names->y, tensor(g, Y_ID, q->bf16, y));
-    }
+    set_descriptor(g, d, names->x, tensor(g, X_ID, q->bf16, x));
+    set_descriptor(g, d, names->w, tensor(g, W_ID, q->bf16, w));
+    set_descriptor(g, d, names->y, tensor(g, Y_ID, q->bf16, y));
     set_descriptor(g, d, names->window, window(g, q));
     set(g, d, names->alpha, CUDNN_TYPE_FLOAT, 1, &alpha);
     set(g, d, names->beta, CUDNN_TYPE_FLOAT, 1, &beta);
@@ -273,42 +268,44 @@ static cudnnBackendDescriptor_t operation(struct graph *g,
     return d;
 }
 
-static cudnnBackendDescriptor_t graph_of(struct graph *g,
-                                         cudnnBackendDescriptor_t operation)
-{
-    cudnnBackendDescriptor_t d =
-        make(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-
-    set_descriptor(g, d, CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
-    if (g->c->handle)
-        set(g, d, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1,
-            &g->c->handle);
-    finish(g, d);
-    return d;
-}
-
 /* ---- engines ---- */
 
-/* The configurations that cuDNN's heuristics name, the fastest first. */
-static int configurations(struct graph *g, cudnnBackendDescriptor_t graph,
-                          cudnnBackendDescriptor_t config[MOST_ENGINES])
+/* What cuDNN advises for a graph of one operation. */
+static cudnnBackendDescriptor_t
+heuristics_of(struct graph *g, cudnnBackendDescriptor_t operation)
 {
+    cudnnBackendDescriptor_t graph =
+        make(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
     cudnnBackendDescriptor_t d = make(g, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
-    int64_t count = 0;
 
+    set_descriptor(g, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
+    if (g->c->handle)
+        set(g, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1,
+            &g->c->handle);
+    finish(g, graph);
     set_descriptor(g, d, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
     set(g, d, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
     if (g->c->device)
         set_descriptor(g, d, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, g->c->device);
     finish(g, d);
-    for (int i = 0; i < MOST_ENGINES; i++)
+    return d;
+}
+
+/* The first `most` of the configurations that cuDNN's heuristics name, the
+ * fastest first. Each takes cuDNN the same time again. */
+static int configurations(struct graph *g, cudnnBackendDescriptor_t heuristics,
+                          cudnnBackendDescriptor_t *config, int most)
+{
+    int64_t count = 0;
+
+    for (int i = 0; i < most; i++)
         config[i] = make(g, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-    if (g->failed || g->c->get(d, CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                               CUDNN_TYPE_BACKEND_DESCRIPTOR, MOST_ENGINES,
-                               &count, config) != CUDNN_STATUS_SUCCESS)
+    if (g->failed || g->c->get(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                               CUDNN_TYPE_BACKEND_DESCRIPTOR, most, &count,
+                               config) != CUDNN_STATUS_SUCCESS)
         return 0;
-    return count < MOST_ENGINES ? (int)count : (int)MOST_ENGINES;
+    return count < most ? (int)count : most;
 }
 
 /* Whether the engine comes compiled, and gives the same bits each time. */
@@ -343,29 +340,24 @@ static bool is_welcome(struct graph *g, cudnnBackendDescriptor_t config)
 static bool try_plan(struct ld_cudnn *c, struct ld_cudnn_plan *plan,
                      cudnnBackendDescriptor_t config)
 {
-    cudnnBackendDescriptor_t d = NULL;
+    struct graph g = {};
+    cudnnBackendDescriptor_t d;
     int64_t workspace = 0, got = 0;
-    cudnnStatus_t status =
-        c->create_descriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &d);
 
-    if (status != CUDNN_STATUS_SUCCESS)
-        return false;
-    status = c->set(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
-                    CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &config);
-    if (status == CUDNN_STATUS_SUCCESS && c->handle)
-        status = c->set(d, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE,
-                        1, &c->handle);
-    if (status == CUDNN_STATUS_SUCCESS && c->device)
-        status = c->set(d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
-                        CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &c->device);
-    if (status == CUDNN_STATUS_SUCCESS)
-        status = c->finalize(d);
-    if (status == CUDNN_STATUS_SUCCESS)
-        status = c->get(d, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-                        CUDNN_TYPE_INT64, 1, &got, &workspace);
-    if (status != CUDNN_STATUS_SUCCESS ||
+    g.c = c;
+    d = make(&g, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    set_descriptor(&g, d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
+    if (c->handle)
+        set(&g, d, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1,
+            &c->handle);
+    if (c->device)
+        set_descriptor(&g, d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, c->device);
+    finish(&g, d);
+    if (g.failed ||
+        c->get(d, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
+               &got, &workspace) != CUDNN_STATUS_SUCCESS ||
         (uint64_t)workspace > plan->question.most_workspace) {
-        (void)c->destroy_descriptor(d);
+        destroy_all(&g);
         return false;
     }
     plan->plan = d;
@@ -383,22 +375,33 @@ static void keep(struct graph *g, struct ld_cudnn_plan *plan,
             g->made[i] = g->made[--g->n_made];
 }
 
+/* Gives the plan this configuration, if it is one to take. */
+static void try_configuration(struct graph *g, struct ld_cudnn_plan *plan,
+                              cudnnBackendDescriptor_t config)
+{
+    int n_made = g->n_made;
+
+    if (is_welcome(g, config) && try_plan(g->c, plan, config))
+        keep(g, plan, config);
+    else if (g->n_made > n_made) /* the engine's: one at a time */
+        (void)g->c->destroy_descriptor(g->made[--g->n_made]);
+}
+
+/* Asks for the fastest alone before it asks for all: nearly always that will
+ * do, and a canvas of new sizes has a hundred questions. */
 static bool find_plan(struct ld_cudnn *c, struct ld_cudnn_plan *plan)
 {
+    static const int most[] = {1, MOST_ENGINES};
     struct graph g = {};
-    cudnnBackendDescriptor_t config[MOST_ENGINES];
-    int n;
+    cudnnBackendDescriptor_t config[MOST_ENGINES], heuristics;
 
     g.c = c;
-    n = configurations(&g, graph_of(&g, operation(&g, &plan->question)),
-                       config);
-    for (int i = 0; i < n && !plan->plan; i++) {
-        int n_made = g.n_made;
+    heuristics = heuristics_of(&g, operation(&g, &plan->question));
+    for (int round = 0; round < 2 && !plan->plan; round++) {
+        int n = configurations(&g, heuristics, config, most[round]);
 
-        if (is_welcome(&g, config[i]) && try_plan(c, plan, config[i]))
-            keep(&g, plan, config[i]);
-        else if (g.n_made > n_made) /* the engine's: one at a time */
-            (void)c->destroy_descriptor(g.made[--g.n_made]);
+        for (int i = 0; i < n && !plan->plan; i++)
+            try_configuration(&g, plan, config[i]);
     }
     destroy_all(&g);
     return plan->plan != NULL;
