@@ -265,9 +265,13 @@ refuses "an error of gradients that is none" "cache.grad_error" "$cache" precomp
 # ---- VOC, the same pictures ----
 runs "VOC annotations train too" "$distill" train tiny.yaml --out voc --set data.format=voc \
     --set data.train=shapes/voc --set data.train_split=train \
-    --set data.val=shapes/voc --set data.val_split=val --set train.epochs=1
+    --set data.val=shapes/voc --set data.val_split=val --set train.log_every=8
 grep -q '"AP50"' voc/log.jsonl
 ok "and are evaluated" $?
+told=$(sed -n 's/^epoch 2: 8 steps, \([^ ]*\) steps.*/\1/p' out.txt)
+sed -n 's/.*"step": 8, .*"steps_per_s": \([^,]*\),.*/\1/p' voc/log.jsonl |
+    awk -v told="$told" '{ exit !(told > 0 && $1 > 0.8 * told && $1 < 1.25 * told) }'
+ok "a line of the log over two epochs counts the time of its steps" $?
 
 # ---- kills ----
 # A run that is killed at random moments and resumed ends in the same bytes.

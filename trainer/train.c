@@ -19,7 +19,7 @@ struct run {
     struct ld_saver saver;
     struct ld_place place;
     struct ld_tally tally; /* its means are since the last line of the log */
-    double log_began, log_waited;
+    double log_seconds, log_waited; /* of those below, at that line */
     struct ld_progress progress;
     double step_seconds; /* spent in steps, without evaluation and saving */
     int64_t steps_timed;
@@ -179,8 +179,8 @@ static bool settle(struct run *run, struct ld_err *err)
 
 static bool log_steps(struct run *run, double rate, struct ld_err *err)
 {
-    double now = ld_seconds(), waited = ld_loader_waited(run->parts.loader);
-    double elapsed = now - run->log_began;
+    double waited = ld_loader_waited(run->parts.loader);
+    double elapsed = run->step_seconds - run->log_seconds;
     int n_steps = run->tally.n_summed;
     struct ld_loss_terms mean = ld_tally_mean(&run->tally);
     struct ld_log_step line = {
@@ -194,7 +194,7 @@ static bool log_steps(struct run *run, double rate, struct ld_err *err)
 
     ld_team_mean(run->parts.team, &mean.value[0][0],
                  LD_N_TERMS * LD_MAX_LEVELS);
-    run->log_began = now;
+    run->log_seconds = run->step_seconds;
     run->log_waited = waited;
     return !is_first(run) || ld_log_step(run->log, &line, err);
 }
@@ -294,7 +294,6 @@ static bool end_epoch(struct run *run, struct ld_err *err)
         return false;
     if (is_first(run))
         tell_epoch(run, scored ? &scores : NULL);
-    run->log_began = ld_seconds();
     return true;
 }
 
@@ -320,7 +319,6 @@ static bool train(struct run *run, struct ld_err *err)
 
     ld_progress_start(&run->progress, "training", "steps", run->place.step,
                       n_steps * run->parts.config->train.epochs);
-    run->log_began = ld_seconds();
     while (run->place.epoch < run->parts.config->train.epochs)
         if (!train_epoch(run, n_steps, err))
             return false;
