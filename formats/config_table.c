@@ -299,8 +299,10 @@ const struct ld_setting ld_settings_table[] = {
      "Steps between checkpoints inside an epoch; 0: after each epoch only."},
     {"train.log_every", LD_SETTING_INT, AT(train.log_every), "50", 1, 1000000,
      NULL, "Steps between lines of the log."},
-    {"train.loader_threads", LD_SETTING_INT, AT(train.loader_threads), "2", 1,
-     256, NULL, "Threads that decode images and shards ahead of the step."},
+    {"train.loader_threads", LD_SETTING_INT, AT(train.loader_threads), "0", 0,
+     256, NULL,
+     "Threads that decode images and shards ahead of the step; 0: two beside a "
+     "network on the CPU, else all cores of the rank but one, 8 at most."},
 
     {"test.score", LD_SETTING_FLOAT, AT(test.score_limit), "0.05", 0, 1, NULL,
      "A detection's score is above this."},

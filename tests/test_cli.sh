@@ -226,7 +226,8 @@ grep -q "16 of 32 views are what the teacher says: to the bit" out.txt
 ok "to the bit" $?
 
 runs "a config is checked before its cache is made" "$distill" check tiny.yaml --set teacher=cache
-grep -q "not named yet" out.txt && grep -q "loss_ld_vlr" out.txt && grep -q "^time " out.txt
+grep -q "not named yet" out.txt && grep -q "loss_ld_vlr" out.txt && grep -q "^time " out.txt &&
+    grep -q "with 2 loader threads" out.txt
 ok "and says what it will train" $?
 runs "and with its cache and its teacher" "$distill" check tiny.yaml --cache shards \
     --set teacher.checkpoint=teacher/latest.h5

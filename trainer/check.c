@@ -174,7 +174,7 @@ static void print_cost(const struct ld_parts *parts, struct sample *sample)
     printf("memory    %s so far, with %d loader threads\n"
            "time      %.3g s a step (median of %d): %s an epoch, %s in all, "
            "without evaluation\n",
-           memory, config->train.loader_threads, step, STEPS - 1, epoch, all);
+           memory, ld_parts_loader_threads(parts), step, STEPS - 1, epoch, all);
 }
 
 /* ---- the teacher's worth ---- */

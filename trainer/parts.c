@@ -1,10 +1,12 @@
 #include "trainer/parts.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "formats/file.h"
 #include "formats/setup.h"
 #include "kernels/backend.h"
+#include "kernels/base/parallel.h"
 
 bool ld_parts_open_data(struct ld_parts *parts, struct ld_err *err)
 {
@@ -170,6 +172,19 @@ int ld_parts_images(const struct ld_parts *parts)
     return parts->team->n_ranks * parts->config->train.batch;
 }
 
+/* A thread makes some 300 images a second; a GPU may ask for 1000. */
+int ld_parts_loader_threads(const struct ld_parts *parts)
+{
+    int asked = parts->config->train.loader_threads;
+    int cores = ld_parallel_threads();
+
+    if (asked > 0)
+        return asked;
+    if (strcmp(parts->dev->ops->name, "cpu") == 0 || cores < 4)
+        return 2;
+    return cores > 9 ? 8 : cores - 1;
+}
+
 bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
                     struct ld_err *err)
 {
@@ -187,7 +202,7 @@ bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
         .rank = parts->team->rank,
         .n_ranks = parts->team->n_ranks,
         .repeat = config->data.repeat,
-        .n_threads = config->train.loader_threads,
+        .n_threads = ld_parts_loader_threads(parts),
         .seed = (uint64_t)config->train.seed,
         .group_by_aspect = config->train.group_by_aspect,
     };

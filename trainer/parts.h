@@ -39,6 +39,9 @@ bool ld_parts_open_teacher(struct ld_parts *parts, struct ld_err *err);
 /* Images a step, of all ranks. */
 int ld_parts_images(const struct ld_parts *parts);
 
+/* Threads that make batches: train.loader_threads, or as many as serve. */
+int ld_parts_loader_threads(const struct ld_parts *parts);
+
 /* Starts the batches at `place`. */
 bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
                     struct ld_err *err);
