@@ -359,7 +359,7 @@ static bool ask_h5py(const char *path, char *line, size_t size)
     static const char script[] =
         "import sys, h5py; f = h5py.File(sys.argv[1], 'r'); r = f['rows']; "
         "print(r['location'].dtype, r['kind'].dtype, r['box'].dtype.str, "
-        "r['box'].shape, r['class'].shape, list(f['index/image_id'][:4]), "
+        "r['box'].shape, r['class'].shape, f['index/image_id'][:4].tolist(), "
         "f.attrs['teacher_model'], list(f.attrs['class_names']), "
         "f.attrs['mean'].dtype, f.attrs['reg_max'], "
         "len(r['box'].id.read_direct_chunk((0, 0, 0))[1]) == "
