@@ -156,6 +156,16 @@ struct ld_sgd {
     int64_t step; /* from 1: which one a fault names */
 };
 
+/* What a device did. */
+struct ld_activity {
+    const char *name;
+    int64_t began, ended; /* ld_clock() of kernels/base/trace.h */
+    int queue;            /* what is of one queue runs in order */
+    bool kernel;          /* or else a copy, or memory cleared */
+};
+
+typedef void ld_activity_fn(void *context, const struct ld_activity *activity);
+
 struct ld_ops {
     const char *name; /* "cpu" or "cuda" */
     void (*close)(struct ld_device *dev);
@@ -403,4 +413,13 @@ struct ld_ops {
     struct ld_reducer *(*reducer_new)(struct ld_device *dev,
                                       const char id[LD_REDUCER_ID], int rank,
                                       int n_ranks, struct ld_err *err);
+
+    /* ---- looking on ---- */
+    /* NULL, both, where a call's work is done when it comes back. From the one
+     * to the other the device notes what it does; stop waits for all work and
+     * gives `fn` what was noted, in any order, the names for that call alone.
+     * False with LD_ERR_DEVICE: it cannot be noted, or some of it was lost. */
+    bool (*profile_start)(struct ld_device *dev, struct ld_err *err);
+    bool (*profile_stop)(struct ld_device *dev, ld_activity_fn *fn,
+                         void *context, struct ld_err *err);
 };

@@ -91,7 +91,13 @@ esac
 TEXT
 chmod +x made/nvidia-smi
 check() { env PATH="$work/made:$PATH" "$kit/scripts/gpu-check" --out checked "$@"; }
-printf '#!/bin/sh\necho the table\n' >"$kit/scripts/bench"
+cat >"$kit/scripts/bench" <<'TEXT'
+#!/bin/sh
+echo the table
+[ "$*" ] || exit 1
+while [ "$1" != --trace ]; do shift; done
+echo the trace >"$2"
+TEXT
 cp "$kit/parity.txt" parity.txt
 : >"$kit/parity.txt"
 ends "a build without tests for the GPU fails" 1 "status 1" check
@@ -107,8 +113,8 @@ cp "$kit/libexec/parity_made" passing
 echo "parity_made made up" >"$kit/parity.txt"
 ends "all is well" 0 "all is well" check
 [ -s checked/machine.txt ] && grep -q "^parity *made up: 3 passed" checked/summary.txt &&
-    grep -q "the table" checked/bench.txt
-ok "with machine, tests and table in files" $?
+    grep -q "the table" checked/bench.txt && grep -q "the trace" checked/trace.json
+ok "with machine, tests, table and trace in files" $?
 printf '#!/bin/sh\necho "SKIP: no driver"\necho "0 passed, 0 failed, 1 skipped"\nexit 77\n' >"$kit/libexec/parity_made"
 ends "a test that was skipped fails" 1 "status 1" check
 grep -q "FAILED: nothing ran: no driver" checked/summary.txt

@@ -46,7 +46,8 @@ bool ld_command_train(const struct ld_command_line *line, struct ld_err *err)
 {
     struct ld_config config;
     struct ld_team team;
-    struct ld_train job = {&config, line->out, line->resume, &team};
+    struct ld_train job = {&config, line->out, line->resume, &team,
+                           line->profile};
     bool ok = ld_team_start(&team, err) &&
               ld_team_agree(
                   &team,

@@ -8,12 +8,12 @@ struct ld_command_line {
     const char *const *words; /* after the command's name */
     int n_words;
     struct ld_settings settings;
-    const char *cache, *out, *json, *checkpoint, *format;
+    const char *cache, *out, *json, *checkpoint, *format, *profile;
     bool resume;
     struct ld_arena *arena;
 };
 
-/* train CONFIG --out FOLDER [--cache FOLDER] [--resume] */
+/* train CONFIG --out FOLDER [--cache FOLDER] [--resume] [--profile FILE] */
 bool ld_command_train(const struct ld_command_line *line, struct ld_err *err);
 
 /* check CONFIG [--cache FOLDER] */

@@ -17,6 +17,12 @@ struct slot {
     struct ld_batch batch;
     struct ld_arena arena; /* everything of the batch but the pictures */
     struct ld_err err;
+    struct ld_lane *lane; /* of the thread that fills it */
+};
+
+struct worker {
+    struct ld_loader *loader;
+    struct ld_lane *lane;
 };
 
 struct ld_loader {
@@ -28,6 +34,7 @@ struct ld_loader {
     struct slot *slots;
     int n_slots;
     pthread_t threads[MAX_THREADS];
+    struct worker workers[MAX_THREADS]; /* of the threads */
     int n_started;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -145,12 +152,14 @@ static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
 {
     struct ld_image *picture = &image->picture;
     const struct ld_sample *sample = image->sample;
+    int64_t t = ld_lane_begin(slot->lane);
     struct ld_grid grid;
     char path[4096];
 
     if (!ld_dataset_path(plan->set, sample, path, &slot->err) ||
         !ld_image_read(path, picture, &slot->err))
         return false;
+    t = ld_lane_end(slot->lane, "decode", t);
     if ((sample->H && sample->H != picture->H) ||
         (sample->W && sample->W != picture->W))
         return ld_fail(&slot->err, LD_ERR_FORMAT,
@@ -163,11 +172,18 @@ static bool read_image(const struct ld_loader_plan *plan, struct slot *slot,
     grid = ld_grid_with_head(
         ld_grid_of_canvas(image->view.canvas_H, image->view.canvas_W),
         plan->head);
-    return read_boxes(plan, slot, picture, image) &&
-           ld_assign(&image->assignment, &grid, image->boxes, image->n_boxes,
-                     &plan->assign, &slot->arena, &slot->err) &&
-           find_region(plan, slot, &grid, image) &&
-           (!plan->cache || read_record(plan, slot, image));
+    if (!read_boxes(plan, slot, picture, image) ||
+        !ld_assign(&image->assignment, &grid, image->boxes, image->n_boxes,
+                   &plan->assign, &slot->arena, &slot->err) ||
+        !find_region(plan, slot, &grid, image))
+        return false;
+    t = ld_lane_end(slot->lane, "assign", t);
+    if (!plan->cache)
+        return true;
+    if (!read_record(plan, slot, image))
+        return false;
+    ld_lane_end(slot->lane, "record", t);
+    return true;
 }
 
 /* ---- one batch ---- */
@@ -269,12 +285,14 @@ static struct slot *take_slot(struct ld_loader *loader, int32_t *places)
 
 static void *work(void *argument)
 {
-    struct ld_loader *loader = argument;
+    const struct worker *worker = argument;
+    struct ld_loader *loader = worker->loader;
     struct ld_err err = {0};
     int32_t *places = ld_new((size_t)loader->plan.batch, sizeof(*places), &err);
     struct slot *slot;
 
     while ((slot = take_slot(loader, places))) {
+        slot->lane = worker->lane;
         if (places)
             make_batch(loader, slot, places);
         else
@@ -344,9 +362,12 @@ static bool start_threads(struct ld_loader *loader, struct ld_err *err)
         ld_new((size_t)loader->n_slots, sizeof(*loader->slots), err);
     if (!loader->slots)
         return false;
+    for (int i = 0; i < n; i++)
+        loader->workers[i] = (struct worker){
+            loader, ld_trace_lane(loader->plan.trace, "loader")};
     for (; loader->n_started < n; loader->n_started++)
         if (pthread_create(&loader->threads[loader->n_started], NULL, work,
-                           loader) != 0)
+                           &loader->workers[loader->n_started]) != 0)
             return ld_fail(err, LD_ERR_MEMORY, "cannot start a loader thread");
     return true;
 }

@@ -9,6 +9,7 @@
 #include "formats/image.h"
 #include "formats/shard.h"
 #include "formats/views.h"
+#include "kernels/base/trace.h"
 #include "kernels/net/imitate.h"
 
 struct ld_batch_image {
@@ -44,8 +45,9 @@ struct ld_loader_plan {
     int rank, n_ranks; /* ranks share the batches of all, n_ranks * batch: in
                           order of ranks */
     uint64_t seed;
-    bool group_by_aspect; /* a batch's images are all wider than high, or none
-                             is; those of unknown size count as not wide */
+    bool group_by_aspect;   /* a batch's images are all wider than high, or none
+                               is; those of unknown size count as not wide */
+    struct ld_trace *trace; /* has a lane for each thread; NULL: none */
 };
 
 struct ld_loader;

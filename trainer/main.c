@@ -54,6 +54,11 @@ static const char usage[] =
     "  --out PATH            folder or file to write\n"
     "  --json FILE           of eval: detections as COCO results\n"
     "  --format NAME         of export; without, by FILE's ending\n"
+    "  --profile FILE        of train: looks on for 20 steps, after 10 of "
+    "warm-up,\n"
+    "                        prints where their time went, and writes it "
+    "as a\n"
+    "                        trace for Perfetto or chrome://tracing\n"
     "  --resume              train goes on from FOLDER/latest.h5, to the bit\n"
     "  --set KEY=VALUE       sets one key of the config; may be repeated\n"
     "  --device NAME         auto, cpu or cuda (key device)\n"
@@ -67,6 +72,7 @@ enum {
     OPT_OUT,
     OPT_JSON,
     OPT_FORMAT,
+    OPT_PROFILE,
     OPT_RESUME,
     OPT_SET,
     OPT_DEVICE,
@@ -82,6 +88,7 @@ static const struct option options[] = {
     {"out", required_argument, NULL, OPT_OUT},
     {"json", required_argument, NULL, OPT_JSON},
     {"format", required_argument, NULL, OPT_FORMAT},
+    {"profile", required_argument, NULL, OPT_PROFILE},
     {"resume", no_argument, NULL, OPT_RESUME},
     {"set", required_argument, NULL, OPT_SET},
     {"device", required_argument, NULL, OPT_DEVICE},
@@ -137,6 +144,9 @@ static bool take_option(struct ld_command_line *line, int option,
         return true;
     case OPT_FORMAT:
         line->format = optarg;
+        return true;
+    case OPT_PROFILE:
+        line->profile = optarg;
         return true;
     case OPT_RESUME:
         line->resume = true;

@@ -205,6 +205,7 @@ bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
         .n_threads = ld_parts_loader_threads(parts),
         .seed = (uint64_t)config->train.seed,
         .group_by_aspect = config->train.group_by_aspect,
+        .trace = ld_profile_trace(parts->profile),
     };
 
     parts->loader =
@@ -213,14 +214,17 @@ bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
         return false;
     parts->step = ld_step_new(parts->dev, parts->student, parts->teacher,
                               &config->loss, err);
-    return parts->step &&
-           (!parts->reducer || ld_step_join(parts->step, parts->reducer, err));
+    if (!parts->step)
+        return false;
+    ld_step_trace(parts->step, ld_profile_lane(parts->profile));
+    return !parts->reducer || ld_step_join(parts->step, parts->reducer, err);
 }
 
 void ld_parts_close(struct ld_parts *parts)
 {
     ld_loader_stop(parts->loader);
     ld_step_free(parts->step);
+    ld_profile_free(parts->profile);
     ld_teacher_free(parts->teacher);
     ld_net_free(parts->student);
     if (parts->reducer)

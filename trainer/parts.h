@@ -6,6 +6,7 @@
 
 #include "formats/config.h"
 #include "trainer/loader.h"
+#include "trainer/profile.h"
 #include "trainer/save.h"
 #include "trainer/step.h"
 #include "trainer/team.h"
@@ -21,6 +22,7 @@ struct ld_parts {
     struct ld_model teacher_model;
     struct ld_teacher *teacher; /* NULL unless teacher.source is resident */
     struct ld_reducer *reducer; /* NULL of one rank */
+    struct ld_profile *profile; /* NULL: none is taken */
     struct ld_loader *loader;
     struct ld_step *step;
 };

@@ -39,6 +39,7 @@ struct ld_step {
     struct ld_buckets buckets;    /* without reducer: one rank */
     int rows_room;                /* rows that device arrays hold */
     size_t valid_room;
+    struct ld_lane *lane; /* NULL: not traced */
 };
 
 /* Bytes of a number of a teacher's row, and of a box's. */
@@ -210,11 +211,13 @@ static bool resident_rows(struct ld_step *step,
                           struct taught *out, struct ld_err *err)
 {
     struct ld_teacher_rows rows;
+    int64_t t = ld_lane_begin(step->lane);
 
     if (!ld_teacher_run(step->teacher, image->picture.rgb, &image->draw,
                         &image->assignment, step->rules->vlr_kd > 0, &rows,
                         err))
         return false;
+    ld_lane_end(step->lane, "teacher", t);
     *out = (struct taught){.n_rows = rows.n_rows,
                            .n_main = rows.n_main,
                            .n_logits = rows.n_logits,
@@ -335,6 +338,7 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
     bool teacher = has_teacher(step, batch);
     double sums[LD_N_SUMS] = {0};
     size_t n_places;
+    int64_t t;
     int n_rows = 0;
 
     *out = (struct ld_loss_batch){.head = step->model.head,
@@ -353,10 +357,12 @@ static bool make_targets(struct ld_step *step, const struct ld_batch *batch,
         !make_rows(step, n_rows, err) || !make_valid(step, n_places, err))
         return false;
     out->teacher_K = teacher ? common_logits(step, batch) : 0;
+    t = ld_lane_begin(step->lane);
     upload_rows(step, n_rows, out->teacher_K);
     step->dev->ops->upload(step->dev, step->device.valid, step->host.valid,
                            n_places);
     step->dev->ops->upload(step->dev, step->sums, sums, sizeof(sums));
+    ld_lane_end(step->lane, "upload", t);
 
     out->n_rows = n_rows;
     out->index = step->device.index;
@@ -380,17 +386,23 @@ bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
     struct ld_net *student = step->student;
     struct ld_reducer *reducer = step->buckets.reducer;
     struct ld_loss_batch targets;
+    int64_t t = ld_lane_begin(step->lane);
 
     ld_arena_clear(&step->arena);
-    if (!ld_net_resize(student, batch->N, batch->H, batch->W, err) ||
-        !make_targets(step, batch, &targets, err))
+    if (!ld_net_resize(student, batch->N, batch->H, batch->W, err))
         return false;
+    t = ld_lane_end(step->lane, "plan", t);
+    if (!make_targets(step, batch, &targets, err))
+        return false;
+    t = ld_lane_end(step->lane, "targets", t);
 
     for (int i = 0; i < batch->N; i++)
         if (!ld_net_show(student, i, batch->images[i].picture.rgb,
                          &batch->images[i].draw, err))
             return false;
+    t = ld_lane_end(step->lane, "upload", t);
     ld_net_forward(student);
+    t = ld_lane_end(step->lane, "forward", t);
 
     targets.class_logits = ld_net_class_rows(student);
     targets.box_logits = ld_net_box_rows(student);
@@ -405,11 +417,15 @@ bool ld_step_gradient(struct ld_step *step, const struct ld_batch *batch,
     if (step->imitator && !ld_imitator_run(step->imitator, terms, err))
         return false;
     dev->ops->loss_check(dev, terms, number);
+    t = ld_lane_end(step->lane, "loss", t);
 
     ld_net_zero_grad(student);
     ld_net_backward(student);
-    if (reducer)
+    t = ld_lane_end(step->lane, "backward", t);
+    if (reducer) {
         ld_buckets_wait(&step->buckets);
+        ld_lane_end(step->lane, "reduce", t);
+    }
     return true;
 }
 
@@ -442,6 +458,11 @@ bool ld_step_join(struct ld_step *step, struct ld_reducer *reducer,
                   struct ld_err *err)
 {
     return ld_buckets_open(&step->buckets, step->student, reducer, err);
+}
+
+void ld_step_trace(struct ld_step *step, struct ld_lane *lane)
+{
+    step->lane = lane;
 }
 
 void ld_step_free(struct ld_step *step)

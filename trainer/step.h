@@ -1,6 +1,7 @@
 /* step.h - one training step: a batch in, losses out, parameters moved. */
 #pragma once
 
+#include "kernels/base/trace.h"
 #include "kernels/net/net.h"
 #include "kernels/net/teacher.h"
 #include "trainer/loader.h"
@@ -18,6 +19,10 @@ void ld_step_free(struct ld_step *step); /* NULL is fine */
 /* From now on gradients are means over the reducer's ranks. */
 bool ld_step_join(struct ld_step *step, struct ld_reducer *reducer,
                   struct ld_err *err);
+
+/* From now on a step's parts are spans of the calling thread's lane; NULL: they
+ * are not. */
+void ld_step_trace(struct ld_step *step, struct ld_lane *lane);
 
 /* Forward, losses, backward: leaves the gradients in the student's parameters
  * (zeroed first) and moves nothing. `terms`, on the device, are overwritten.

@@ -23,6 +23,7 @@ struct run {
     struct ld_progress progress;
     double step_seconds; /* spent in steps, without evaluation and saving */
     int64_t steps_timed;
+    struct ld_lane *lane; /* NULL: no profile */
 };
 
 /* Of the ranks it speaks and writes for all. */
@@ -46,6 +47,15 @@ static bool open_place(struct run *run, bool resume, struct ld_err *err)
                        "choose another folder",
                        run->out);
     return ld_save_resume(&run->saver, &run->place, err);
+}
+
+static bool open_profile(struct run *run, const char *path, struct ld_err *err)
+{
+    if (!path)
+        return true;
+    run->parts.profile = ld_profile_start(path, run->parts.dev, err);
+    run->lane = ld_profile_lane(run->parts.profile);
+    return run->parts.profile || ld_fail_in(err, "--profile");
 }
 
 static bool open_log(struct run *run, struct ld_err *err)
@@ -80,13 +90,15 @@ static void tell_rate(const struct ld_parts *parts)
 }
 
 /* Rank 0 alone reads and writes the folder of the run. */
-static bool open_run(struct run *run, bool resume, struct ld_err *err)
+static bool open_run(struct run *run, const struct ld_train *job,
+                     struct ld_err *err)
 {
     struct ld_parts *parts = &run->parts;
     bool ok = ld_parts_open_data(parts, err) &&
               ld_parts_open_student(parts, err) &&
               ld_parts_open_teacher(parts, err) &&
-              (!is_first(run) || open_place(run, resume, err));
+              (!is_first(run) || (open_place(run, job->resume, err) &&
+                                  open_profile(run, job->profile, err)));
 
     if (!ld_team_agree(parts->team, ok, err) ||
         !ld_team_reducer(parts->team, parts->dev, &parts->reducer, err))
@@ -134,8 +146,7 @@ static bool copy_params(struct run *run, struct ld_err *err)
     return true;
 }
 
-static bool evaluate(struct run *run, struct ld_scores *scores,
-                     struct ld_err *err)
+static bool score(struct run *run, struct ld_scores *scores, struct ld_err *err)
 {
     struct ld_evaluation e = {run->parts.config, run->parts.val, run->parts.dev,
                               NULL, run->parts.team};
@@ -157,7 +168,26 @@ static bool evaluate(struct run *run, struct ld_scores *scores,
     return ok;
 }
 
+static bool evaluate(struct run *run, struct ld_scores *scores,
+                     struct ld_err *err)
+{
+    int64_t t = ld_lane_begin(run->lane);
+    bool ok = score(run, scores, err);
+
+    ld_lane_end(run->lane, "evaluate", t);
+    return ok;
+}
+
 /* ---- the loop ---- */
+
+static bool save(struct run *run, struct ld_err *err)
+{
+    int64_t t = ld_lane_begin(run->lane);
+    bool ok = !is_first(run) || ld_save(&run->saver, &run->place, err);
+
+    ld_lane_end(run->lane, "save", t);
+    return ok;
+}
 
 static bool fail_in_epoch(const struct run *run, struct ld_err *err)
 {
@@ -171,8 +201,10 @@ static bool fail_in_epoch(const struct run *run, struct ld_err *err)
 static bool settle(struct run *run, struct ld_err *err)
 {
     double began = ld_seconds();
+    int64_t t = ld_lane_begin(run->lane);
     bool ok = ld_tally_read(&run->tally, err);
 
+    ld_lane_end(run->lane, "wait for device", t);
     run->step_seconds += ld_seconds() - began;
     return ok || fail_in_epoch(run, err);
 }
@@ -183,6 +215,8 @@ static bool log_steps(struct run *run, double rate, struct ld_err *err)
     double elapsed = run->step_seconds - run->log_seconds;
     int n_steps = run->tally.n_summed;
     struct ld_loss_terms mean = ld_tally_mean(&run->tally);
+    int64_t t = ld_lane_begin(run->lane);
+    bool ok;
     struct ld_log_step line = {
         .epoch = run->place.epoch + 1,
         .step = run->place.step,
@@ -196,7 +230,9 @@ static bool log_steps(struct run *run, double rate, struct ld_err *err)
                  LD_N_TERMS * LD_MAX_LEVELS);
     run->log_seconds = run->step_seconds;
     run->log_waited = waited;
-    return !is_first(run) || ld_log_step(run->log, &line, err);
+    ok = !is_first(run) || ld_log_step(run->log, &line, err);
+    ld_lane_end(run->lane, "log", t);
+    return ok;
 }
 
 /* The device may still be at it when this returns. */
@@ -209,11 +245,14 @@ static bool move(struct run *run, const struct ld_batch *batch, double rate,
     struct ld_sgd bias = {sgd.rate * config->train.bias_rate, sgd.momentum,
                           sgd.decay * config->train.bias_decay, sgd.step};
     struct ld_loss_terms *terms = ld_tally_next(&run->tally, err);
+    int64_t t;
 
     if (!terms ||
         !ld_step_gradient(run->parts.step, batch, sgd.step, terms, err))
         return false;
+    t = ld_lane_begin(run->lane);
     ld_net_sgd(run->parts.student, sgd, bias);
+    ld_lane_end(run->lane, "update", t);
     return true;
 }
 
@@ -237,10 +276,12 @@ static bool train_step(struct run *run, struct ld_err *err)
     double rate = ld_schedule_rate(config, ld_parts_images(&run->parts),
                                    run->place.epoch, run->place.step);
     double began = ld_seconds();
+    int64_t t = ld_lane_begin(run->lane);
     const struct ld_batch *batch = ld_loader_next(run->parts.loader, err);
 
     if (!batch)
         return false;
+    ld_lane_end(run->lane, "wait for data", t);
     /* A resident teacher waits for the device in any case; a fault is not its
      * but that of the step before. */
     if (run->parts.teacher && !settle(run, err))
@@ -289,8 +330,7 @@ static bool end_epoch(struct run *run, struct ld_err *err)
     scored =
         run->parts.val && is_time(config->train.eval_every, run->place.epoch,
                                   run->place.epoch == config->train.epochs);
-    if ((is_first(run) && !ld_save(&run->saver, &run->place, err)) ||
-        (scored && !evaluate(run, &scores, err)))
+    if (!save(run, err) || (scored && !evaluate(run, &scores, err)))
         return false;
     if (is_first(run))
         tell_epoch(run, scored ? &scores : NULL);
@@ -300,13 +340,12 @@ static bool end_epoch(struct run *run, struct ld_err *err)
 static bool train_epoch(struct run *run, int64_t n_steps, struct ld_err *err)
 {
     while (run->place.step_of_epoch < n_steps) {
-        if (!train_step(run, err))
+        if (!ld_profile_step(run->parts.profile, err) || !train_step(run, err))
             return false;
         if (run->place.step_of_epoch < n_steps &&
             is_time(run->parts.config->train.save_every,
                     run->place.step_of_epoch, false) &&
-            (!settle(run, err) ||
-             (is_first(run) && !ld_save(&run->saver, &run->place, err))))
+            (!settle(run, err) || !save(run, err)))
             return false;
     }
     return end_epoch(run, err);
@@ -322,6 +361,8 @@ static bool train(struct run *run, struct ld_err *err)
     while (run->place.epoch < run->parts.config->train.epochs)
         if (!train_epoch(run, n_steps, err))
             return false;
+    if (!ld_profile_end(run->parts.profile, err))
+        return false;
     if (!is_first(run))
         return true;
     ld_progress_end(&run->progress, run->place.step, "");
@@ -335,7 +376,7 @@ bool ld_train_run(const struct ld_train *job, struct ld_err *err)
 {
     struct run run = {.parts = {.config = job->config, .team = job->team},
                       .out = job->out};
-    bool ok = open_run(&run, job->resume, err) && train(&run, err);
+    bool ok = open_run(&run, job, err) && train(&run, err);
 
     if (!ok)
         ld_team_fail(job->team, err);

@@ -10,6 +10,7 @@ struct ld_train {
     const char *out;      /* folder of checkpoints, log and curves */
     bool resume;          /* go on from OUT/latest.h5, if there is one */
     struct ld_team *team; /* the ranks that train together */
+    const char *profile;  /* file of rank 0's (trainer/profile.h), or NULL */
 };
 
 /* Prints progress to stderr and one line an epoch to stdout; of a team rank 0

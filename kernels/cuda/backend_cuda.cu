@@ -15,6 +15,7 @@
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/pool.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/profile_cuda.h"
 #include "kernels/cuda/quality_cuda.h"
 #include "kernels/cuda/reduce_nccl.h"
 #include "kernels/cuda/rows.h"
@@ -100,6 +101,8 @@ static const struct ld_ops cuda_ops = {
     .sgd = ld_cuda_sgd,
     .reducer_id = ld_cuda_reducer_id,
     .reducer_new = ld_cuda_reducer_new,
+    .profile_start = ld_cuda_profile_start,
+    .profile_stop = ld_cuda_profile_stop,
 };
 
 /* ---- opening ---- */

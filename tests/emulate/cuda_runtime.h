@@ -253,6 +253,17 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
  * while a graph is captured, by each launch of that. */
 cudaError_t emulate_enqueue(const std::function<cudaError_t()> &work);
 
+/* What is done while it lives is an activity for the stand-in for CUPTI, where
+ * the device has opened that: of a kind of cupti.h; of a copy its kind, of a
+ * kernel its symbol. */
+struct emulate_activity {
+    int kind, detail;
+    const char *symbol;
+    uint64_t began;
+    emulate_activity(int kind, int detail, const char *symbol);
+    ~emulate_activity();
+};
+
 /* Runs `work` once for every thread of the grid. */
 cudaError_t emulate_launch(dim3 grid, dim3 block, void (*work)(void *),
                            void *task);

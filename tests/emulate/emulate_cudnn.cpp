@@ -2,6 +2,7 @@
  * loops. It has no plan for maps of an odd width, as the real one has none for
  * some questions. */
 #include "cuda_bf16.h"
+#include "cupti.h"
 #include "kernels/cuda/conv_cudnn.h"
 
 #include <cstdio>
@@ -177,6 +178,9 @@ bool ld_cudnn_plan_run(struct ld_cudnn *, const struct ld_cudnn_plan *plan,
     struct ld_cudnn_question q = plan->question;
 
     (void)emulate_enqueue([=]() {
+        emulate_activity activity(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, 0,
+                                  "emulated_convolution");
+
         run(&q, x, w, y, workspace);
         return cudaSuccess;
     });

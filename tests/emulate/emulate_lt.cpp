@@ -1,6 +1,7 @@
 /* Matrix products on the CPU: cublasLt.h beside this file says how. */
 #include "cublasLt.h"
 #include "cuda_bf16.h"
+#include "cupti.h"
 
 #include <cstdio>
 
@@ -353,6 +354,8 @@ cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
     (void)emulate_enqueue([=]() {
         struct operands o = {&as,    &of_a,  &of_b, &of_d, a_data,
                              b_data, d_data, by,    keep};
+        emulate_activity activity(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, 0,
+                                  "emulated_product");
 
         memset(workspace, 0xff, WORKSPACE); /* all: half of a test's time */
         for (int32_t batch = 0; batch < of_d.count; batch++)
