@@ -36,6 +36,7 @@ static struct ld_profile_seen make_seen(struct ld_trace *trace)
                    .n_activities = 2}};
     struct ld_lane *main = ld_trace_lane(trace, "main");
     struct ld_lane *other = ld_trace_lane(trace, "loader");
+    struct ld_lane *second = ld_trace_lane(trace, "loader");
     int n_lost;
 
     ld_lane_add(main,
@@ -44,6 +45,8 @@ static struct ld_profile_seen make_seen(struct ld_trace *trace)
                                              ORIGIN + 3999999});
     ld_lane_add(other,
                 (struct ld_trace_span){"decode", ORIGIN + 1, ORIGIN + 2});
+    ld_lane_add(second,
+                (struct ld_trace_span){"assign", ORIGIN + 7, ORIGIN + 9});
     seen.record.spans = ld_lane_spans(main, &seen.record.n_spans, &n_lost);
     return seen;
 }
@@ -169,10 +172,12 @@ START_TEST(a_trace_is_read_again_to_the_nanosecond)
     check_thread(e, n, "device", 2, 0);
     check_thread(e, n, "main", 1, 0);
     check_thread(e, n, "loader 1", 1, 1);
+    check_thread(e, n, "loader 2", 1, 2);
     check_span(e, n, "step 1", 1, 0, ORIGIN, ORIGIN + 2000000);
     check_span(e, n, "step 2", 1, 0, ORIGIN + 2000000, ORIGIN + 4000000);
     check_span(e, n, "forward", 1, 0, ORIGIN - 5, ORIGIN + 999);
     check_span(e, n, "decode", 1, 1, ORIGIN + 1, ORIGIN + 2);
+    check_span(e, n, "assign", 1, 2, ORIGIN + 7, ORIGIN + 9);
     check_span(e, n, activities[0].name, 2, 7, activities[0].began,
                activities[0].ended);
     check_span(e, n, activities[1].name, 2, 13, activities[1].began,

@@ -217,6 +217,8 @@ bool ld_parts_start(struct ld_parts *parts, const struct ld_place *place,
     if (!parts->step)
         return false;
     ld_step_trace(parts->step, ld_profile_lane(parts->profile));
+    ld_net_trace(parts->student,
+                 ld_trace_lane(ld_profile_trace(parts->profile), "layers"));
     return !parts->reducer || ld_step_join(parts->step, parts->reducer, err);
 }
 

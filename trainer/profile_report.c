@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "formats/file.h"
 #include "formats/json.h"
@@ -50,16 +51,28 @@ static void put_steps(struct ld_buf *out, const struct ld_profile_seen *seen)
     }
 }
 
+/* "main", but "loader 1", "loader 2". */
+static void name_lane(char out[40], const struct ld_trace *trace, int lane)
+{
+    const char *name = ld_lane_name(ld_trace_get(trace, lane));
+    int n = 0, number = 0;
+
+    for (int i = 0; i < ld_trace_n_lanes(trace); i++) {
+        n += strcmp(ld_lane_name(ld_trace_get(trace, i)), name) == 0;
+        number = i == lane ? n : number;
+    }
+    snprintf(out, 40, n > 1 ? "%.24s %d" : "%.24s", name, number);
+}
+
 static void put_lane(struct ld_buf *out, const struct ld_profile_seen *seen,
                      int i)
 {
-    const struct ld_lane *lane = ld_trace_get(seen->trace, i);
     int n, n_lost;
-    const struct ld_trace_span *spans = ld_lane_spans(lane, &n, &n_lost);
+    const struct ld_trace_span *spans =
+        ld_lane_spans(ld_trace_get(seen->trace, i), &n, &n_lost);
     char name[40];
 
-    snprintf(name, sizeof(name), i ? "%.24s %d" : "%.24s", ld_lane_name(lane),
-             i);
+    name_lane(name, seen->trace, i);
     put_name(out, "thread_name", HOST, i, name);
     for (int k = 0; k < n; k++)
         put_span(out, seen->record.began, HOST, i, &spans[k]);
@@ -179,34 +192,54 @@ static void print_main(const struct ld_profile_seen *seen,
     print_time(seen, "all", all, "");
 }
 
-/* Of all threads but the main one: the milliseconds of all of them, the shares
- * of the time that all of them have. */
-static void print_others(const struct ld_profile_seen *seen,
-                         struct ld_profile_rows *rows)
+/* Adds up the spans of all lanes of that name; gives how many lanes. */
+static int add_lanes(const struct ld_profile_seen *seen, const char *name,
+                     struct ld_profile_rows *rows, int *n_lost)
 {
-    int n_threads = ld_trace_n_lanes(seen->trace) - 1, n_lost = 0;
-    char head[40];
+    int n_lanes = 0;
 
-    for (int i = 0; i <= n_threads; i++) {
+    for (int i = 0; i < ld_trace_n_lanes(seen->trace); i++) {
+        const struct ld_lane *lane = ld_trace_get(seen->trace, i);
         int n, lost;
-        const struct ld_trace_span *spans =
-            ld_lane_spans(ld_trace_get(seen->trace, i), &n, &lost);
+        const struct ld_trace_span *spans = ld_lane_spans(lane, &n, &lost);
 
-        for (int k = 0; i > 0 && k < n; k++)
+        if (strcmp(ld_lane_name(lane), name) != 0)
+            continue;
+        n_lanes++;
+        *n_lost += lost;
+        for (int k = 0; k < n; k++)
             ld_profile_count(rows, spans[k].name,
                              ld_profile_within(&seen->record, spans[k].began,
                                                spans[k].ended));
-        n_lost += lost;
     }
-    snprintf(head, sizeof(head), "loader, %d thread%s", n_threads,
-             n_threads == 1 ? "" : "s");
+    return n_lanes;
+}
+
+/* Of lanes that are not the main one: the milliseconds of all of them, the
+ * shares of the time that all of them have. */
+static bool print_lanes(const struct ld_profile_seen *seen, const char *name,
+                        struct ld_arena *arena, struct ld_err *err)
+{
+    struct ld_profile_rows *rows = ld_arena_new(arena, 1, sizeof(*rows), err);
+    int n_lost = 0, n_lanes;
+    char head[40];
+
+    if (!rows)
+        return false;
+    n_lanes = add_lanes(seen, name, rows, &n_lost);
+    if (rows->n == 0)
+        return true;
+    snprintf(head, sizeof(head), n_lanes > 1 ? "%s, %d threads" : "%s", name,
+             n_lanes);
     print_head(head);
+    ld_profile_sort(rows);
     for (int i = 0; i < rows->n; i++)
         fprintf(stderr, "%-34.34s %11.3f %6.1f %%\n", rows->row[i].name,
                 milliseconds(rows->row[i].time) / seen->n_steps,
-                percent(seen, rows->row[i].time) / n_threads);
+                percent(seen, rows->row[i].time) / n_lanes);
     if (n_lost)
         fprintf(stderr, "(%d spans more than there was room for)\n", n_lost);
+    return true;
 }
 
 static void print_idle(const struct ld_profile_seen *seen, const char *name,
@@ -251,14 +284,14 @@ bool ld_profile_print(const struct ld_profile_seen *seen, const char *path,
                       struct ld_arena *arena, struct ld_err *err)
 {
     struct ld_profile_sum *sum = ld_profile_sum(&seen->record, arena, err);
-    struct ld_profile_rows *others =
-        ld_arena_new(arena, 1, sizeof(*others), err);
 
-    if (!sum || !others)
+    if (!sum)
         return false;
     print_steps(seen, path);
     print_main(seen, sum);
-    print_others(seen, others);
+    if (!print_lanes(seen, "layers", arena, err) ||
+        !print_lanes(seen, "loader", arena, err))
+        return false;
     if (seen->has_device)
         print_device(seen, sum);
     fputc('\n', stderr);

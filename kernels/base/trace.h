@@ -25,7 +25,7 @@ struct ld_trace_span {
 
 enum {
     LD_TRACE_LANES = 80,
-    LD_LANE_SPANS = 1 << 14, /* more are counted, and lost */
+    LD_LANE_SPANS = 1 << 15, /* more are counted, and lost */
 };
 
 /* Nanoseconds of a clock that never goes back. */

@@ -5,6 +5,27 @@
 
 static const int NONE = -1;
 
+const char *ld_layer_name(enum ld_layer_kind kind, bool backward)
+{
+    static const char *const names[][2] = {
+        [LD_LAYER_CONV] = {"forward convolution", "backward convolution"},
+        [LD_LAYER_DEFORM] = {"forward deformable convolution",
+                             "backward deformable convolution"},
+        [LD_LAYER_BN] = {"forward batch norm", "backward batch norm"},
+        [LD_LAYER_ADD_RELU] = {"forward sum", "backward sum"},
+        [LD_LAYER_POOL] = {"forward pool", "backward pool"},
+        [LD_LAYER_AVGPOOL] = {"forward mean pool", "backward mean pool"},
+        [LD_LAYER_CHANNELS] = {"forward channels", "backward channels"},
+        [LD_LAYER_UPSAMPLE] = {"forward upsample", "backward upsample"},
+        [LD_LAYER_RELU] = {"forward relu", "backward relu"},
+        [LD_LAYER_GN] = {"forward group norm", "backward group norm"},
+        [LD_LAYER_ROWS] = {"forward rows", "backward rows"},
+        [LD_LAYER_QUALITY] = {"forward quality", "backward quality"},
+    };
+
+    return names[kind][backward];
+}
+
 int ld_graph_param(struct ld_graph *graph, struct ld_param_spec spec)
 {
     assert(graph->n_params < LD_GRAPH_PARAMS);

@@ -72,6 +72,9 @@ enum ld_layer_kind {
     LD_LAYER_QUALITY,  /* rows of out = quality logits of the box rows in */
 };
 
+/* For people: "forward convolution". */
+const char *ld_layer_name(enum ld_layer_kind kind, bool backward);
+
 struct ld_layer {
     enum ld_layer_kind kind;
     int in, out, identity; /* maps */

@@ -50,6 +50,11 @@ void ld_net_free(struct ld_net *net)
     ld_delete(net);
 }
 
+void ld_net_trace(struct ld_net *net, struct ld_lane *lane)
+{
+    net->lane = lane;
+}
+
 const struct ld_model *ld_net_model(const struct ld_net *net)
 {
     return &net->model;

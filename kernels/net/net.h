@@ -14,6 +14,7 @@
  * another, laid out by lifetimes and grown to the largest canvas seen. */
 #pragma once
 
+#include "kernels/base/trace.h"
 #include "kernels/ops.h"
 #include "kernels/reduce.h"
 #include "kernels/rules.h"
@@ -115,6 +116,10 @@ float *ld_net_gradients(const struct ld_net *net, size_t *count);
 typedef void ld_gradients_fn(void *context, size_t from);
 bool ld_net_watch(struct ld_net *net, ld_gradients_fn *fn, void *context,
                   struct ld_err *err);
+
+/* From now on each layer is a span of the lane, which is that of the thread that
+ * calls; on a device that does the work later, the time of the calls. */
+void ld_net_trace(struct ld_net *net, struct ld_lane *lane);
 
 /* Makes parameters, statistics and momentum those of rank 0. */
 void ld_net_share(struct ld_net *net, struct ld_reducer *reducer);

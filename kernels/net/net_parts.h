@@ -38,6 +38,8 @@ struct ld_net {
     uint8_t *picture; /* device memory of the one being drawn */
     size_t picture_bytes;
 
+    struct ld_lane *lane; /* of the layers' spans; NULL: none */
+
     /* NULL, or called after the backward of layer i with complete[i]. */
     ld_gradients_fn *watch;
     void *watch_context;

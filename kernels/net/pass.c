@@ -355,9 +355,15 @@ static void perform(struct ld_net *net, struct ld_take *take,
 
 static void forward(struct ld_net *net)
 {
+    int64_t t = ld_lane_begin(net->lane);
+
     ld_net_pack(net);
+    t = ld_lane_end(net->lane, "forward weights", t);
     for (int i = 0; i < net->graph.n_layers; i++) {
-        passes[net->graph.layer[i].kind]->forward(net, i);
+        enum ld_layer_kind kind = net->graph.layer[i].kind;
+
+        passes[kind]->forward(net, i);
+        t = ld_lane_end(net->lane, ld_layer_name(kind, false), t);
         end_step(net, i);
     }
 }
@@ -373,10 +379,14 @@ void ld_net_forward(struct ld_net *net)
 void ld_net_backward_from(struct ld_net *net, int n_layers)
 {
     const struct ld_graph *graph = &net->graph;
+    int64_t t = ld_lane_begin(net->lane);
 
     for (int i = n_layers - 1; i >= 0; i--) {
+        enum ld_layer_kind kind = graph->layer[i].kind;
+
         if (graph->map[graph->layer[i].out].has_grad)
-            passes[graph->layer[i].kind]->backward(net, i);
+            passes[kind]->backward(net, i);
+        t = ld_lane_end(net->lane, ld_layer_name(kind, true), t);
         end_step(net, ld_plan_backward_step(graph, i));
         if (net->watch)
             net->watch(net->watch_context, net->complete[i]);
