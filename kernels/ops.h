@@ -42,10 +42,11 @@ struct ld_conv_desc {
     int kernel, stride, pad, dilation;
     bool image;    /* the input is the plain image (N, 3, H, W), not a map */
     bool relu;     /* y = max(0, ...) after bias and residual */
-    bool residual; /* on entry y holds the identity, which is added */
+    bool residual; /* an identity is added, a map of the output's size */
     bool train;    /* backward passes will be asked for */
     int groups;    /* output o reads the inputs of its own group alone: C and O
                       are cut alike, weights are (O, C / groups, k, k). 0 is 1 */
+    bool adds;     /* backward data adds to dx, which it overwrites else */
 };
 
 struct ld_shape ld_conv_out(const struct ld_conv_desc *desc);
@@ -225,12 +226,14 @@ struct ld_ops {
      * the forms that the passes of `conv` read. Overwrites. */
     void (*conv_pack)(struct ld_device *dev, const struct ld_conv *conv,
                       void *packed, const float *weight, const float *scale);
-    /* y = relu?(conv(x) + bias + y?); bias (O) or NULL. The ReLU may turn a NaN
-     * into 0. */
+    /* y = relu?(conv(x) + bias + identity?); bias (O) or NULL; identity may be
+     * y, and is NULL unless desc.residual. The ReLU may turn a NaN into 0. */
     void (*conv_forward)(struct ld_device *dev, const struct ld_conv *conv,
                          float *y, const float *x, const void *packed,
-                         const float *bias, void *scratch);
-    /* dx = conv^T(dy): overwrites. dy is the gradient after relu_backward. */
+                         const float *bias, const float *identity,
+                         void *scratch);
+    /* dx = conv^T(dy), or +=, if desc.adds. dy is the gradient after
+     * relu_backward. */
     void (*conv_backward_data)(struct ld_device *dev,
                                const struct ld_conv *conv, float *dx,
                                const float *dy, const void *packed,

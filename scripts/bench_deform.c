@@ -21,11 +21,14 @@ static const struct {
     const char *where;
     struct ld_conv_desc desc;
 } shapes[] = {
-    {"C3", {{1, 128, 100, 168}, 128, 3, 1, 1, 1, false, true, false, true, 1}},
-    {"C4", {{1, 256, 50, 84}, 256, 3, 1, 1, 1, false, true, false, true, 1}},
-    {"C5", {{1, 512, 25, 42}, 512, 3, 1, 1, 1, false, true, false, true, 1}},
+    {"C3",
+     {{1, 128, 100, 168}, 128, 3, 1, 1, 1, false, true, false, true, 1, false}},
+    {"C4",
+     {{1, 256, 50, 84}, 256, 3, 1, 1, 1, false, true, false, true, 1, false}},
+    {"C5",
+     {{1, 512, 25, 42}, 512, 3, 1, 1, 1, false, true, false, true, 1, false}},
     {"C4 of X-101-64x4d",
-     {{1, 1024, 50, 84}, 1024, 3, 1, 1, 1, false, true, false, true, 64}},
+     {{1, 1024, 50, 84}, 1024, 3, 1, 1, 1, false, true, false, true, 64, 0}},
 };
 
 enum { PLAIN, PLAIN_BACK, FORWARD, PRODUCTS, BACK, N_WAYS };
@@ -126,7 +129,7 @@ static void run_way(struct bench *b, int way)
                              b->packed, b->scratch);
     else if (way == PLAIN)
         ops->conv_forward(b->dev, b->conv, b->y, b->x, b->conv_packed, b->dbias,
-                          b->scratch);
+                          NULL, b->scratch);
     if (way != PLAIN_BACK)
         return;
     ops->conv_backward_data(b->dev, b->conv, b->dx, b->y, b->conv_packed,

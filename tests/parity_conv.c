@@ -17,10 +17,11 @@ static void describe(char text[200], const struct ld_conv_desc *d)
     snprintf(
         text, 200,
         "N %d, C %d -> %d, groups %d, %dx%d, kernel %d, stride %d, pad %d, "
-        "dilation %d%s%s%s",
+        "dilation %d%s%s%s%s",
         d->in.N, d->in.C, d->O, d->groups, d->in.H, d->in.W, d->kernel,
         d->stride, d->pad, d->dilation, d->image ? ", image" : "",
-        d->relu ? ", relu" : "", d->residual ? ", residual" : "");
+        d->relu ? ", relu" : "", d->residual ? ", residual" : "",
+        d->adds ? ", adds" : "");
 }
 
 /* A convolution of both devices, and all that its passes read and write. */
@@ -28,7 +29,7 @@ struct pair {
     struct ld_conv_desc desc;
     struct ld_conv *conv[PARITY_DEVICES];
     void *packed[PARITY_DEVICES], *scratch[PARITY_DEVICES];
-    struct twin weight, scale, bias, x, y, dx, dy, dweight, dbias;
+    struct twin weight, scale, bias, x, y, identity, dx, dy, dweight, dbias;
     size_t n_weights;
 };
 
@@ -76,9 +77,13 @@ static struct pair pair_new(struct parity *p, struct ld_conv_desc desc)
               ? parity_floats(p, parity_normal(p, parity_count(desc.in)),
                               parity_count(desc.in))
               : parity_map(p, parity_normal(p, parity_count(desc.in)), desc.in);
-    c.y = parity_map(
-        p, desc.residual ? parity_normal(p, parity_count(out)) : NULL, out);
-    c.dx = parity_map(p, NULL, desc.in);
+    c.y = parity_map(p, NULL, out);
+    if (desc.residual)
+        c.identity = parity_map(p, parity_normal(p, parity_count(out)), out);
+    if (parity_below(p, 2) && desc.residual)
+        c.y = c.identity;
+    c.dx = parity_map(
+        p, desc.adds ? parity_normal(p, parity_count(desc.in)) : NULL, desc.in);
     c.dy = parity_map(p, parity_normal(p, parity_count(out)), out);
     for (int i = 0; i < PARITY_DEVICES; i++)
         prepare(p, &c, i);
@@ -101,7 +106,7 @@ static void pair_run(struct parity *p, const struct pair *c)
         const struct ld_ops *ops = dev->ops;
 
         ops->conv_forward(dev, c->conv[i], c->y.at[i], c->x.at[i], c->packed[i],
-                          c->bias.at[i], c->scratch[i]);
+                          c->bias.at[i], c->identity.at[i], c->scratch[i]);
         if (!c->desc.train)
             continue;
         if (!c->desc.image)
@@ -154,6 +159,7 @@ static struct ld_conv_desc random_desc(struct parity *p)
         .residual = parity_below(p, 2),
         .train = parity_below(p, 4) > 0,
         .groups = groups[parity_below(p, 4)],
+        .adds = parity_below(p, 2),
     };
 
     d.in.C = image ? 3 : d.in.C;
@@ -176,15 +182,16 @@ END_TEST
 
 /* The stem, a residual block's last, heads, downsampling, ResNeXt. */
 static const struct ld_conv_desc of_detectors[] = {
-    {{2, 3, 37, 50}, 64, 7, 2, 3, 1, true, true, false, true, 1},
-    {{1, 256, 13, 12}, 64, 1, 1, 0, 1, false, true, true, true, 1},
-    {{1, 64, 15, 14}, 64, 3, 1, 1, 1, false, true, true, true, 1},
-    {{2, 256, 5, 7}, 68, 3, 1, 1, 1, false, false, false, true, 1},
-    {{1, 128, 17, 16}, 256, 1, 2, 0, 1, false, false, false, true, 1},
-    {{1, 128, 13, 11}, 128, 3, 1, 1, 1, false, true, false, true, 32},
-    {{1, 256, 9, 10}, 256, 3, 2, 1, 1, false, true, false, true, 64},
-    {{1, 1024, 4, 3}, 1024, 3, 1, 1, 1, false, true, false, true, 32},
-    {{1, 36, 10, 11}, 24, 3, 1, 1, 1, false, true, false, true, 4},
+    {{2, 3, 37, 50}, 64, 7, 2, 3, 1, true, true, false, true, 1, false},
+    {{1, 256, 13, 12}, 64, 1, 1, 0, 1, false, true, true, true, 1, true},
+    {{1, 64, 15, 14}, 64, 3, 1, 1, 1, false, true, true, true, 1, true},
+    {{1, 64, 14, 16}, 64, 3, 1, 1, 1, false, true, true, true, 1, true},
+    {{2, 256, 5, 7}, 68, 3, 1, 1, 1, false, false, false, true, 1, false},
+    {{1, 128, 17, 16}, 256, 1, 2, 0, 1, false, false, false, true, 1, true},
+    {{1, 128, 13, 11}, 128, 3, 1, 1, 1, false, true, false, true, 32, false},
+    {{1, 256, 9, 10}, 256, 3, 2, 1, 1, false, true, false, true, 64, true},
+    {{1, 1024, 4, 3}, 1024, 3, 1, 1, 1, false, true, false, true, 32, false},
+    {{1, 36, 10, 11}, 24, 3, 1, 1, 1, false, true, false, true, 4, true},
 };
 
 enum { N_OF_DETECTORS = sizeof(of_detectors) / sizeof(of_detectors[0]) };
@@ -205,8 +212,8 @@ END_TEST
 START_TEST(columns_that_do_not_fit_are_made_in_parts)
 {
     static const struct ld_conv_desc wide[] = {
-        {{1, 512, 110, 14}, 4, 7, 1, 3, 1, false, true, false, true, 1},
-        {{1, 512, 300, 20}, 4, 7, 2, 3, 1, false, false, false, true, 1},
+        {{1, 512, 110, 14}, 4, 7, 1, 3, 1, false, true, false, true, 1, false},
+        {{1, 512, 300, 20}, 4, 7, 2, 3, 1, false, false, false, true, 1, true},
     };
     struct parity p;
 
@@ -221,7 +228,7 @@ END_TEST
 START_TEST(images_whose_columns_do_not_fit_are_taken_by_some)
 {
     static const struct ld_conv_desc many = {
-        {5, 512, 16, 15}, 4, 7, 1, 3, 1, false, true, false, true, 1};
+        {5, 512, 16, 15}, 4, 7, 1, 3, 1, false, true, false, true, 1, false};
     struct parity p;
 
     if (!parity_open(&p, LD_PRECISION_FP32, 3))
@@ -241,7 +248,7 @@ START_TEST(a_convolution_gives_the_same_bits_each_time)
 
     if (!parity_case(&p, _i))
         return;
-    desc.residual = false;
+    desc.residual = desc.adds = false;
     c = pair_new(&p, desc);
     y_bytes = p.dev[PARITY_CUDA]->ops->map_bytes(p.dev[PARITY_CUDA], desc.in);
     w_bytes = c.n_weights * sizeof(float);
@@ -262,15 +269,16 @@ START_TEST(a_convolution_gives_the_same_bits_each_time)
 END_TEST
 
 /* What a training step of 16 images takes of memory. */
+static const struct ld_conv_desc large[] = {
+    {{16, 3, 800, 1344}, 64, 7, 2, 3, 1, true, true, false, true, 1, false},
+    {{16, 64, 200, 336}, 64, 3, 1, 1, 1, false, true, true, true, 1, true},
+    {{16, 256, 200, 336}, 256, 3, 1, 1, 1, false, true, false, true, 64, true},
+    {{16, 256, 100, 168}, 256, 3, 1, 1, 1, false, false, false, true, 1, true},
+    {{16, 1024, 50, 84}, 2048, 1, 2, 0, 1, false, false, false, true, 1, true},
+};
+
 START_TEST(scratch_of_large_maps_stays_small)
 {
-    static const struct ld_conv_desc large[] = {
-        {{16, 3, 800, 1344}, 64, 7, 2, 3, 1, true, true, false, true, 1},
-        {{16, 64, 200, 336}, 64, 3, 1, 1, 1, false, true, true, true, 1},
-        {{16, 256, 200, 336}, 256, 3, 1, 1, 1, false, true, false, true, 64},
-        {{16, 256, 100, 168}, 256, 3, 1, 1, 1, false, false, false, true, 1},
-        {{16, 1024, 50, 84}, 2048, 1, 2, 0, 1, false, false, false, true, 1},
-    };
     struct parity p;
 
     if (!parity_case(&p, _i))
@@ -291,7 +299,7 @@ END_TEST
 START_TEST(a_convolution_that_cannot_be_is_an_error_of_the_device)
 {
     struct ld_conv_desc desc = {{1, 16, 2, 2}, 16,    7,     1,     0, 1,
-                                false,         false, false, false, 1};
+                                false,         false, false, false, 1, false};
     struct ld_err err = {0};
     struct parity p;
 

@@ -152,10 +152,10 @@ END_TEST
 START_TEST(samples_that_do_not_fit_are_made_in_parts)
 {
     static const struct ld_deform_desc wide[] = {
-        {{{1, 512, 62, 61}, 4, 3, 1, 1, 1, false, true, false, true, 1},
+        {{{1, 512, 62, 61}, 4, 3, 1, 1, 1, false, true, false, true, 1, false},
          1,
          true},
-        {{{3, 512, 43, 42}, 4, 3, 1, 1, 1, false, false, false, true, 1},
+        {{{3, 512, 43, 42}, 4, 3, 1, 1, 1, false, false, false, true, 1, false},
          2,
          false},
     };
@@ -169,7 +169,9 @@ START_TEST(samples_that_do_not_fit_are_made_in_parts)
 END_TEST
 
 static const struct ld_deform_desc small = {
-    {{1, 16, 4, 4}, 16, 1, 1, 0, 1, false, false, false, true, 1}, 1, false};
+    {{1, 16, 4, 4}, 16, 1, 1, 0, 1, false, false, false, true, 1, false},
+    1,
+    false};
 
 START_TEST(an_offset_that_is_not_a_number_is_seen_and_a_far_one_reads_zero)
 {
@@ -223,7 +225,7 @@ END_TEST
 START_TEST(a_deformable_convolution_gives_the_same_bits_each_time)
 {
     static const struct ld_deform_desc desc = {
-        {{1, 64, 12, 11}, 32, 3, 1, 1, 1, false, true, false, true, 1},
+        {{1, 64, 12, 11}, 32, 3, 1, 1, 1, false, true, false, true, 1, false},
         1,
         true};
     struct ld_shape offset_shape = ld_deform_offsets(&desc);

@@ -15,10 +15,11 @@ static void describe(char text[200], const struct ld_conv_desc *d)
     snprintf(
         text, 200,
         "N %d, C %d -> %d, groups %d, %dx%d, kernel %d, stride %d, pad %d, "
-        "dilation %d%s%s%s",
+        "dilation %d%s%s%s%s",
         d->in.N, d->in.C, d->O, d->groups, d->in.H, d->in.W, d->kernel,
         d->stride, d->pad, d->dilation, d->image ? ", image" : "",
-        d->relu ? ", relu" : "", d->residual ? ", residual" : "");
+        d->relu ? ", relu" : "", d->residual ? ", residual" : "",
+        d->adds ? ", adds" : "");
 }
 
 static void compare(const char *what, const char *which, const float *got,
@@ -67,6 +68,7 @@ static struct ld_conv_desc random_desc(struct maps *m)
         .relu = maps_pick(m, small, 2) == 1,
         .residual = maps_pick(m, small, 2) == 1,
         .train = true,
+        .adds = maps_pick(m, small, 2) == 1,
     };
 
     d.pad = d.kernel / 2 * d.dilation;
@@ -88,32 +90,33 @@ START_TEST(convolutions_of_random_shapes_agree_with_plain_loops)
 }
 END_TEST
 
+static const struct ld_conv_desc of_detectors[] = {
+    {{2, 3, 37, 50}, 64, 7, 2, 3, 1, true, true, false, true, 1, false},
+    {{1, 3, 32, 32}, 20, 3, 2, 1, 1, true, false, false, true, 1, true},
+    {{1, 256, 29, 28}, 128, 3, 1, 1, 1, false, true, true, true, 1, false},
+    {{2, 20, 30, 29}, 68, 3, 1, 1, 1, false, false, true, true, 1, true},
+    {{2, 256, 5, 7}, 80, 3, 1, 1, 1, false, false, false, true, 1, false},
+    {{2, 64, 25, 24}, 68, 3, 1, 1, 1, false, false, false, true, 1, true},
+    {{1, 128, 17, 16}, 256, 1, 2, 0, 1, false, false, false, true, 1, false},
+    {{1, 256, 13, 17}, 64, 1, 1, 0, 1, false, true, true, false, 1, true},
+    {{2, 128, 13, 11}, 128, 3, 1, 1, 1, false, true, false, true, 32, false},
+    {{1, 256, 17, 10}, 256, 3, 2, 1, 1, false, true, false, true, 32, true},
+    {{1, 512, 9, 8}, 512, 3, 2, 1, 1, false, false, true, true, 32, false},
+    {{2, 256, 6, 5}, 256, 3, 1, 1, 1, false, true, false, true, 8, true},
+    {{2, 64, 9, 6}, 128, 3, 1, 1, 1, false, true, false, true, 4, false},
+    {{1, 36, 40, 41}, 24, 3, 1, 1, 1, false, true, false, true, 4, true},
+    {{2, 4, 6, 9}, 4, 3, 2, 1, 1, false, true, false, true, 4, false},
+};
+
 START_TEST(convolutions_of_detectors_agree_with_plain_loops)
 {
-    static const struct ld_conv_desc cases[] = {
-        {{2, 3, 37, 50}, 64, 7, 2, 3, 1, true, true, false, true, 1},
-        {{1, 3, 32, 32}, 20, 3, 2, 1, 1, true, false, false, true, 1},
-        {{1, 256, 29, 28}, 128, 3, 1, 1, 1, false, true, true, true, 1},
-        {{2, 20, 30, 29}, 68, 3, 1, 1, 1, false, false, true, true, 1},
-        {{2, 256, 5, 7}, 80, 3, 1, 1, 1, false, false, false, true, 1},
-        {{2, 64, 25, 24}, 68, 3, 1, 1, 1, false, false, false, true, 1},
-        {{1, 128, 17, 16}, 256, 1, 2, 0, 1, false, false, false, true, 1},
-        {{1, 256, 13, 17}, 64, 1, 1, 0, 1, false, true, true, false, 1},
-        {{2, 128, 13, 11}, 128, 3, 1, 1, 1, false, true, false, true, 32},
-        {{1, 256, 17, 10}, 256, 3, 2, 1, 1, false, true, false, true, 32},
-        {{1, 512, 9, 8}, 512, 3, 2, 1, 1, false, false, true, true, 32},
-        {{2, 256, 6, 5}, 256, 3, 1, 1, 1, false, true, false, true, 8},
-        {{2, 64, 9, 6}, 128, 3, 1, 1, 1, false, true, false, true, 4},
-        {{1, 36, 40, 41}, 24, 3, 1, 1, 1, false, true, false, true, 4},
-        {{2, 4, 6, 9}, 4, 3, 2, 1, 1, false, true, false, true, 4},
-    };
-
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < sizeof(of_detectors) / sizeof(of_detectors[0]);
+         i++) {
         struct maps m;
         struct trial t;
 
         maps_open(&m, 0, 200 + i);
-        t = trial_of(&m, cases[i], true);
+        t = trial_of(&m, of_detectors[i], true);
         check_trial(&m, &t);
         maps_close(&m);
     }

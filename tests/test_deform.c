@@ -65,13 +65,13 @@ END_TEST
 START_TEST(shapes_of_detectors_agree_with_plain_loops)
 {
     static const struct ld_deform_desc cases[] = {
-        {{{1, 128, 20, 33}, 64, 3, 1, 1, 1, false, true, false, true, 1},
+        {{{1, 128, 20, 33}, 64, 3, 1, 1, 1, false, true, false, true, 1, false},
          1,
          false},
-        {{{2, 96, 13, 22}, 96, 3, 2, 1, 1, false, true, false, true, 6},
+        {{{2, 96, 13, 22}, 96, 3, 2, 1, 1, false, true, false, true, 6, false},
          1,
          true},
-        {{{1, 104, 11, 9}, 104, 3, 1, 1, 1, false, true, false, true, 1},
+        {{{1, 104, 11, 9}, 104, 3, 1, 1, 1, false, true, false, true, 1, false},
          1,
          false},
     };

@@ -118,7 +118,7 @@ static struct stage stage_of(struct head *h, const char *name, bool bias,
     s.dx = maps_map(&h->m, NULL, in);
     ops->conv_pack(h->m.dev, s.conv, s.packed, s.weight->value, NULL);
     ops->conv_forward(h->m.dev, s.conv, s.y, x, s.packed,
-                      bias ? s.bias->value : NULL, s.scratch);
+                      bias ? s.bias->value : NULL, NULL, s.scratch);
     return s;
 }
 

@@ -428,7 +428,7 @@ static void folded_run(struct ld_device *dev, const struct folded *f, int C)
 
     ops->bn_fold(dev, f->scale, f->shift, &f->bn, C);
     ops->conv_pack(dev, f->conv, f->packed, f->w, f->scale);
-    ops->conv_forward(dev, f->conv, f->y, f->x, f->packed, f->shift,
+    ops->conv_forward(dev, f->conv, f->y, f->x, f->packed, f->shift, NULL,
                       f->scratch);
     ops->conv_backward_data(dev, f->conv, f->dx, f->dy, f->packed, f->scratch);
     ops->conv_backward_weights(dev, f->conv, f->dfolded, f->dshift, f->dy, f->x,

@@ -21,6 +21,7 @@ struct trial trial_of(struct maps *m, struct ld_conv_desc desc, bool with_bias)
     t.dy = maps_normal(m, shape_count(t.out));
     t.bias = with_bias ? maps_normal(m, (size_t)desc.O) : NULL;
     t.identity = desc.residual ? maps_normal(m, shape_count(t.out)) : NULL;
+    t.before = desc.adds ? maps_normal(m, shape_count(desc.in)) : NULL;
     return t;
 }
 
@@ -75,6 +76,8 @@ struct outcome trial_plain(struct maps *m, const struct trial *t)
         .dbias = maps_doubles(m, (size_t)t->desc.O),
     };
 
+    for (size_t i = 0; t->before && i < shape_count(t->desc.in); i++)
+        out.dx[i] = (double)t->before[i];
     for (size_t i = 0; i < count; i++) {
         size_t o = i / map % t->out.C;
         double y = plain_value(t, &out, i);
@@ -108,8 +111,10 @@ struct prepared prepared_new(struct maps *m, const struct trial *t)
     ops->conv_pack(m->dev, s.conv, s.packed, w, NULL);
     s.x = t->desc.image ? maps_vector(m, t->x, shape_count(t->desc.in))
                         : maps_map(m, t->x, t->desc.in);
-    s.y = maps_map(m, t->identity, t->out);
-    s.dx = maps_map(m, NULL, t->desc.in);
+    s.y = maps_map(m, NULL, t->out);
+    if (t->identity)
+        s.identity = maps_map(m, t->identity, t->out);
+    s.dx = maps_map(m, t->before, t->desc.in);
     s.dy = maps_map(m, t->dy, t->out);
     s.dw = maps_memory(m, trial_weights(&t->desc) * sizeof(float));
     s.dbias = maps_memory(m, t->desc.O * sizeof(float));
@@ -122,7 +127,8 @@ void prepared_run(struct maps *m, const struct trial *t,
     const struct ld_ops *ops = m->dev->ops;
     float *bias = t->bias ? maps_vector(m, t->bias, (size_t)t->desc.O) : NULL;
 
-    ops->conv_forward(m->dev, s->conv, s->y, s->x, s->packed, bias, s->scratch);
+    ops->conv_forward(m->dev, s->conv, s->y, s->x, s->packed, bias, s->identity,
+                      s->scratch);
     if (!t->desc.train)
         return;
     if (!t->desc.image)

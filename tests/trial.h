@@ -6,8 +6,8 @@
 struct trial {
     struct ld_conv_desc desc;
     struct ld_shape out;
-    float *x, *w, *dy, *bias, *identity; /* plain, host; the last two may be
-                                            NULL */
+    /* Plain, host; the last three may be NULL. `before` is in dx. */
+    float *x, *w, *dy, *bias, *identity, *before;
 };
 
 struct outcome {
@@ -25,10 +25,11 @@ struct outcome trial_plain(struct maps *m, const struct trial *t);
 struct prepared {
     struct ld_conv *conv;
     void *packed, *scratch;
-    float *x, *y, *dx, *dy, *dw, *dbias;
+    float *x, *y, *identity, *dx, *dy, *dw, *dbias;
 };
 
-/* Prepares and packs; y holds the identity, dx NaN, dw and dbias 0. */
+/* Prepares and packs; y is NaN, and dx unless it is added to; dw and dbias are
+ * 0. */
 struct prepared prepared_new(struct maps *m, const struct trial *t);
 
 /* All passes that the trial's convolution was made for. */

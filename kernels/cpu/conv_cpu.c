@@ -20,6 +20,7 @@ struct ld_conv {
     struct ld_dnn_form *gradient; /* of the weights' gradient, or NULL */
     int region[LD_DNN_N_PASSES];  /* read by the pass */
     size_t thin_bytes;            /* of the thinned map, in scratch; or 0 */
+    size_t addend_bytes;          /* of a gradient to be added; or 0 */
     float *no_bias;               /* (O) zeros */
 };
 
@@ -173,6 +174,8 @@ struct ld_conv *ld_cpu_conv_new(struct ld_device *dev,
     conv->thin_bytes = conv->thinning > 1
                            ? aligned(dev->ops->map_bytes(dev, conv->desc.in))
                            : 0;
+    if (desc->adds)
+        conv->addend_bytes = aligned(dev->ops->map_bytes(dev, conv->in));
     conv->no_bias = ld_new((size_t)desc->O, sizeof(float), err);
     if (!conv->no_bias || !make_forms(ld_cpu_of(dev), conv, err) ||
         !make_passes(ld_cpu_of(dev), conv, err)) {
@@ -196,8 +199,9 @@ void ld_cpu_conv_free(struct ld_device *dev, struct ld_conv *conv)
     ld_delete(conv);
 }
 
-/* Scratch is the thinned map, then the library's, then the packed gradient of
- * the weights, then that of the bias. */
+/* Scratch is the thinned map, then the library's, then, of backward data, what
+ * is to be added, of backward weights the packed gradient of the weights and
+ * that of the bias. */
 static size_t library_scratch(const struct ld_conv *conv)
 {
     size_t most = 0;
@@ -223,12 +227,12 @@ static void *thinned(struct ld_device *dev, const struct ld_conv *conv,
 
 size_t ld_cpu_conv_scratch_bytes(const struct ld_conv *conv)
 {
-    size_t bytes = library_scratch(conv);
+    size_t weights = 0, data = conv->addend_bytes;
 
     if (conv->gradient)
-        bytes += aligned(conv->gradient->bytes) +
-                 aligned((size_t)conv->desc.O * sizeof(float));
-    return bytes;
+        weights = aligned(conv->gradient->bytes) +
+                  aligned((size_t)conv->desc.O * sizeof(float));
+    return library_scratch(conv) + (weights > data ? weights : data);
 }
 
 static size_t region_at(const struct ld_conv *conv, int region)
@@ -271,7 +275,8 @@ static void *region_read(const struct ld_conv *conv, enum ld_dnn_pass pass,
 
 void ld_cpu_conv_forward(struct ld_device *dev, const struct ld_conv *conv,
                          float *y, const float *x, const void *packed,
-                         const float *bias, void *scratch)
+                         const float *bias, const float *identity,
+                         void *scratch)
 {
     struct ld_dnn_operands operands = {
         .x = thinned(dev, conv, x, scratch),
@@ -281,6 +286,9 @@ void ld_cpu_conv_forward(struct ld_device *dev, const struct ld_conv *conv,
         .scratch = (char *)scratch + conv->thin_bytes,
     };
 
+    if (identity && identity != y) /* the library adds to y */
+        dev->ops->copy(dev, y, identity,
+                       dev->ops->map_bytes(dev, ld_conv_out(&conv->desc)));
     run(dev, conv, LD_DNN_FORWARD, &operands);
 }
 
@@ -289,7 +297,12 @@ void ld_cpu_conv_backward_data(struct ld_device *dev,
                                const float *dy, const void *packed,
                                void *scratch)
 {
-    struct ld_dnn_operands operands = {
+    float *sum = dx;
+    struct ld_dnn_operands operands;
+
+    if (conv->desc.adds)
+        dx = (float *)((char *)scratch + library_scratch(conv));
+    operands = (struct ld_dnn_operands){
         .x = conv->thinning == 1 ? (void *)dx : scratch,
         .w = region_read(conv, LD_DNN_BACKWARD_DATA, packed),
         .y = (void *)dy,
@@ -299,6 +312,8 @@ void ld_cpu_conv_backward_data(struct ld_device *dev,
     run(dev, conv, LD_DNN_BACKWARD_DATA, &operands);
     if (conv->thinning > 1)
         ld_thin_scatter(dev, dx, scratch, conv->in, conv->thinning);
+    if (conv->desc.adds)
+        ld_cpu_add(dev, sum, dx, conv->in);
 }
 
 void ld_cpu_conv_backward_weights(struct ld_device *dev,

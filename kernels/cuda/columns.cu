@@ -109,6 +109,8 @@ static __global__ void gather_kernel(lanes<T> *dx, const lanes<T> *dcolumns,
 
     if (n >= band.n)
         return;
+    dx +=
+        (((size_t)(band.image + n) * d.in.H + h) * d.in.W + w) * n_lanes + lane;
     dcolumns += (size_t)(lane / of_group) * of_group * f.taps + lane % of_group;
     for (int tap = 0; tap < f.taps; tap++) {
         int row = reader_of(d, h, tap / d.kernel, f.out.H);
@@ -122,10 +124,12 @@ static __global__ void gather_kernel(lanes<T> *dx, const lanes<T> *dcolumns,
         for (int c = 0; c < LD_CUDA_LANES; c++)
             sum[c] += to_float(value.v[c]);
     }
+    if (d.adds)
+        value = *dx;
     for (int c = 0; c < LD_CUDA_LANES; c++)
-        value.v[c] = to_number<T>(sum[c]);
-    dx[(((size_t)(band.image + n) * d.in.H + h) * d.in.W + w) * n_lanes +
-       lane] = value;
+        value.v[c] =
+            to_number<T>(d.adds ? to_float(value.v[c]) + sum[c] : sum[c]);
+    *dx = value;
 }
 
 void ld_cuda_columns_gather(struct ld_cuda *cuda,

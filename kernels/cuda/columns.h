@@ -15,8 +15,8 @@ struct ld_cuda_band {
     int image, n, row, rows, out_row, out_rows;
 };
 
-/* dx of the band's rows = what the gradients of its columns (n, out_rows,
- * W_out) say of them, added up. Overwrites. */
+/* dx of the band's rows =, or, if the filter's desc adds, +=, what the
+ * gradients of its columns (n, out_rows, W_out) say of them, added up. */
 void ld_cuda_columns_gather(struct ld_cuda *cuda,
                             const struct ld_cuda_filter *filter, void *dx,
                             const void *dcolumns,

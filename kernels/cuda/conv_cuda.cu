@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/columns.h"
 #include "kernels/cuda/conv_cudnn.h"
+#include "kernels/cuda/map.h"
 
 extern "C" {
 #include "kernels/base/mem.h"
@@ -26,6 +27,7 @@ struct ld_conv {
     int band_n, band_rows, band_out_rows;
     struct ld_cuda_products band, last_band;
     struct ld_cudnn_plan *plan[LD_CUDNN_N_PASSES]; /* NULL: not cuDNN's */
+    struct ld_cudnn_plan *finishing; /* forward, with bias and all: or NULL */
 };
 
 static size_t least(size_t a, size_t b)
@@ -90,16 +92,11 @@ static int passes_of(const struct ld_conv_desc *desc)
            (desc->train && !desc->image ? LD_CUDA_DATA : 0);
 }
 
-/* cuDNN's plans of all but direct ones and the stem; returns the passes that
- * are left. */
-static int make_plans(struct ld_cuda *cuda, struct ld_conv *conv, int passes)
+static struct ld_cudnn_question question_of(const struct ld_cuda *cuda,
+                                            const struct ld_cuda_filter *f)
 {
-    static const int flag[] = {LD_CUDA_FORWARD, LD_CUDA_DATA, LD_CUDA_WEIGHTS};
-    const struct ld_cuda_filter *f = &conv->filter;
     struct ld_cudnn_question q = {};
 
-    if (!cuda->math->cudnn || conv->direct || f->desc.image)
-        return passes;
     q.in = f->desc.in;
     q.in.C = f->group_C * f->groups;
     q.O = f->group_O * f->groups;
@@ -110,13 +107,48 @@ static int make_plans(struct ld_cuda *cuda, struct ld_conv *conv, int passes)
     q.groups = f->groups;
     q.bf16 = ld_cuda_is_bf16(cuda);
     q.most_workspace = PLAN_BYTES;
-    for (int i = 0; i < LD_CUDNN_N_PASSES; i++) {
-        q.pass = (enum ld_cudnn_pass)i;
-        if (passes & flag[i])
-            conv->plan[i] = ld_cudnn_plan_new(cuda->math->cudnn, &q);
-        if (conv->plan[i])
-            passes &= ~flag[i];
-    }
+    return q;
+}
+
+/* With bias, identity and ReLU in one where cuDNN has that; without also where
+ * there may be none of them. */
+static bool make_forward_plans(struct ld_cudnn *cudnn, struct ld_conv *conv,
+                               struct ld_cudnn_question q)
+{
+    const struct ld_conv_desc *desc = &conv->filter.desc;
+
+    q.finishes = true;
+    q.residual = desc->residual;
+    q.relu = desc->relu;
+    conv->finishing = ld_cudnn_plan_new(cudnn, &q);
+    q.finishes = q.residual = q.relu = false;
+    if (!conv->finishing || !(desc->residual || desc->relu))
+        conv->plan[LD_CUDNN_FORWARD] = ld_cudnn_plan_new(cudnn, &q);
+    return conv->finishing || conv->plan[LD_CUDNN_FORWARD];
+}
+
+/* cuDNN's plans of all but direct ones and the stem; returns the passes that
+ * are left. */
+static int make_plans(struct ld_cuda *cuda, struct ld_conv *conv, int passes)
+{
+    struct ld_cudnn *cudnn = cuda->math->cudnn;
+    struct ld_cudnn_question q = question_of(cuda, &conv->filter);
+
+    if (!cudnn || conv->direct || conv->filter.desc.image)
+        return passes;
+    if (passes & LD_CUDA_FORWARD && make_forward_plans(cudnn, conv, q))
+        passes &= ~LD_CUDA_FORWARD;
+    q.pass = LD_CUDNN_WEIGHTS;
+    if (passes & LD_CUDA_WEIGHTS)
+        conv->plan[q.pass] = ld_cudnn_plan_new(cudnn, &q);
+    if (conv->plan[q.pass])
+        passes &= ~LD_CUDA_WEIGHTS;
+    q.pass = LD_CUDNN_DATA;
+    q.adds = conv->filter.desc.adds;
+    if (passes & LD_CUDA_DATA)
+        conv->plan[q.pass] = ld_cudnn_plan_new(cudnn, &q);
+    if (conv->plan[q.pass])
+        passes &= ~LD_CUDA_DATA;
     return passes;
 }
 
@@ -170,20 +202,23 @@ void ld_cuda_conv_free(struct ld_device *dev, struct ld_conv *conv)
     ld_cuda_products_free(&conv->last_band);
     for (int i = 0; i < LD_CUDNN_N_PASSES; i++)
         ld_cudnn_plan_free(ld_cuda_of(dev)->math->cudnn, conv->plan[i]);
+    ld_cudnn_plan_free(ld_cuda_of(dev)->math->cudnn, conv->finishing);
     ld_delete(conv);
 }
 
 /* ---- memory ---- */
 
-/* Scratch of a pass, one behind the other: of forward the sums before bias and
- * identity, of backward weights the packed gradient; then columns, or cuDNN's
- * workspace. */
-static size_t sums_bytes(const struct ld_conv *conv)
+/* Scratch of a pass, one behind the other: of cuDNN's forward an identity out
+ * of y's way, or the sums before it is added; of backward weights the packed
+ * gradient; then columns, or cuDNN's workspace. */
+static size_t apart_bytes(const struct ld_conv *conv)
 {
-    bool apart = conv->plan[LD_CUDNN_FORWARD] && conv->filter.desc.residual;
+    bool planned = conv->finishing || conv->plan[LD_CUDNN_FORWARD];
     size_t O = (size_t)conv->filter.group_O * conv->filter.groups;
 
-    return apart ? ld_cuda_aligned(conv->pixels * O * conv->number_bytes) : 0;
+    return planned && conv->filter.desc.residual
+               ? ld_cuda_aligned(conv->pixels * O * conv->number_bytes)
+               : 0;
 }
 
 static size_t gradient_bytes(const struct ld_conv *conv)
@@ -203,9 +238,14 @@ static size_t columns_bytes(const struct ld_conv *conv, size_t pixels)
 static size_t pass_bytes(const struct ld_conv *conv, enum ld_cudnn_pass pass)
 {
     const struct ld_cudnn_plan *plan = conv->plan[pass];
+    size_t bytes = plan ? ld_cudnn_plan_workspace(plan) : 0, finishing;
 
+    if (pass == LD_CUDNN_FORWARD && conv->finishing) {
+        finishing = ld_cudnn_plan_workspace(conv->finishing);
+        return bytes > finishing ? bytes : finishing;
+    }
     if (plan)
-        return ld_cudnn_plan_workspace(plan);
+        return bytes;
     if (pass == LD_CUDNN_DATA)
         return conv->band.data
                    ? columns_bytes(conv, band_pixels(conv, conv->band_n))
@@ -215,7 +255,7 @@ static size_t pass_bytes(const struct ld_conv *conv, enum ld_cudnn_pass pass)
 
 size_t ld_cuda_conv_scratch_bytes(const struct ld_conv *conv)
 {
-    size_t bytes = sums_bytes(conv) + pass_bytes(conv, LD_CUDNN_FORWARD);
+    size_t bytes = apart_bytes(conv) + pass_bytes(conv, LD_CUDNN_FORWARD);
     size_t data = pass_bytes(conv, LD_CUDNN_DATA);
     size_t weights = gradient_bytes(conv);
 
@@ -256,65 +296,83 @@ static const void *columns_of(struct ld_cuda *cuda, const struct ld_conv *conv,
     return room;
 }
 
-static void run_plan(struct ld_cuda *cuda, const struct ld_conv *conv,
-                     enum ld_cudnn_pass pass, const void *x, const void *w,
-                     const void *y, void *workspace)
+static void run_plan(struct ld_cuda *cuda, const struct ld_cudnn_plan *plan,
+                     const struct ld_cudnn_operands *operands)
 {
-    (void)ld_cudnn_plan_run(cuda->math->cudnn, conv->plan[pass], (void *)x,
-                            (void *)w, (void *)y, workspace, &cuda->fault);
+    (void)ld_cudnn_plan_run(cuda->math->cudnn, plan, operands, &cuda->fault);
 }
 
 static void forward_by_tiles(struct ld_cuda *cuda, const struct ld_conv *conv,
-                             float *y, const float *x, const void *packed,
-                             const float *bias, void *scratch)
+                             const struct ld_cuda_finish *whole, const float *x,
+                             const void *packed, void *scratch)
 {
-    const struct ld_conv_desc *desc = &conv->filter.desc;
     struct ld_cuda_factors f = {};
 
     f.a = packed;
-    f.add = desc->residual;
     if (conv->whole.whole || conv->rest.whole)
-        f.bias = ld_cuda_bias_pack(cuda, bias, desc->O);
+        f.bias = ld_cuda_bias_pack(cuda, whole->bias, whole->shape.C);
     for (size_t first = 0; first < conv->pixels; first += conv->tile) {
         size_t n = least(conv->tile, conv->pixels - first);
         const struct ld_cuda_products *p =
             n == conv->tile ? &conv->whole : &conv->rest;
-        struct ld_cuda_finish finish = {};
+        struct ld_cuda_finish finish = *whole;
 
         f.b = columns_of(cuda, conv, x, first, n, scratch);
-        f.d = pixel_of(conv, y, first);
+        f.d = pixel_of(conv, whole->y, first);
+        if (whole->identity)
+            f.c = pixel_of(conv, whole->identity, first);
         ld_cuda_product_run(cuda, p->forward, &f);
         finish.y = f.d;
         finish.from = f.d;
-        finish.bias = bias;
-        finish.shape = {1, desc->O, 1, (int)n};
-        finish.relu = desc->relu;
+        finish.identity = NULL; /* it is in already */
+        finish.shape = {1, whole->shape.C, 1, (int)n};
         if (!p->whole)
             ld_cuda_finish_run(cuda, &finish);
     }
 }
 
+/* One that reads what it writes elsewhere is not promised to work in place. */
+static void run_finishing(struct ld_cuda *cuda, const struct ld_conv *conv,
+                          const struct ld_cuda_finish *f,
+                          struct ld_cudnn_operands *o, void *apart)
+{
+    struct ld_device *dev = &cuda->device;
+
+    o->y = f->y;
+    o->identity = f->identity;
+    if (f->identity == f->y) {
+        dev->ops->copy(dev, apart, f->y, ld_cuda_map_bytes(dev, f->shape));
+        o->identity = apart;
+    }
+    o->bias = ld_cuda_bias_pack(cuda, f->bias, f->shape.C);
+    run_plan(cuda, conv->finishing, o);
+}
+
 void ld_cuda_conv_forward(struct ld_device *dev, const struct ld_conv *conv,
                           float *y, const float *x, const void *packed,
-                          const float *bias, void *scratch)
+                          const float *bias, const float *identity,
+                          void *scratch)
 {
     struct ld_cuda *cuda = ld_cuda_of(dev);
-    const struct ld_conv_desc *desc = &conv->filter.desc;
-    struct ld_cuda_finish finish = {};
+    struct ld_cudnn_plan *plan = conv->plan[LD_CUDNN_FORWARD];
+    struct ld_cuda_finish f = {};
+    struct ld_cudnn_operands o = {(void *)x, (void *)packed};
 
-    if (!conv->plan[LD_CUDNN_FORWARD]) {
-        forward_by_tiles(cuda, conv, y, x, packed, bias, scratch);
-        return;
+    f.y = y;
+    f.identity = identity;
+    f.bias = bias;
+    f.shape = conv->filter.out;
+    f.relu = conv->filter.desc.relu;
+    o.workspace = (char *)scratch + apart_bytes(conv);
+    if (conv->finishing && (bias || !plan)) {
+        run_finishing(cuda, conv, &f, &o, scratch);
+    } else if (plan) {
+        f.from = o.y = identity ? scratch : (void *)y;
+        run_plan(cuda, plan, &o);
+        ld_cuda_finish_run(cuda, &f);
+    } else {
+        forward_by_tiles(cuda, conv, &f, x, packed, scratch);
     }
-    finish.y = y;
-    finish.from = desc->residual ? scratch : (void *)y;
-    finish.bias = bias;
-    finish.shape = conv->filter.out;
-    finish.relu = desc->relu;
-    finish.add = desc->residual;
-    run_plan(cuda, conv, LD_CUDNN_FORWARD, x, packed, finish.from,
-             (char *)scratch + sums_bytes(conv));
-    ld_cuda_finish_run(cuda, &finish);
 }
 
 /* The band from row `row` of image `image` on: the rows of the output that read
@@ -361,13 +419,17 @@ void ld_cuda_conv_backward_data(struct ld_device *dev,
     struct ld_cuda *cuda = ld_cuda_of(dev);
     const struct ld_conv_desc *desc = &conv->filter.desc;
     struct ld_cuda_factors f = {};
+    struct ld_cudnn_operands o = {dx, (void *)packed, (void *)dy};
 
+    o.workspace = scratch;
     if (conv->plan[LD_CUDNN_DATA]) {
-        run_plan(cuda, conv, LD_CUDNN_DATA, dx, packed, dy, scratch);
+        run_plan(cuda, conv->plan[LD_CUDNN_DATA], &o);
         return;
     }
     f.a = packed;
     f.d = conv->direct ? (void *)dx : scratch;
+    if (conv->direct && desc->adds)
+        f.c = dx;
     for (int image = 0; image < desc->in.N; image += conv->band_n)
         for (int row = 0; row < desc->in.H; row += conv->band_rows) {
             struct ld_cuda_band band = band_at(conv, image, row);
@@ -390,7 +452,7 @@ static void weights_by_tiles(struct ld_cuda *cuda, const struct ld_conv *conv,
 
         f.a = columns_of(cuda, conv, x, first, n, room);
         f.b = pixel_of(conv, dy, first);
-        f.add = first > 0;
+        f.c = first > 0 ? gradient : NULL;
         ld_cuda_product_run(cuda, p->weights, &f);
     }
 }
@@ -403,9 +465,11 @@ void ld_cuda_conv_backward_weights(struct ld_device *dev,
     struct ld_cuda *cuda = ld_cuda_of(dev);
     char *room = (char *)scratch + gradient_bytes(conv);
     bool planned = conv->plan[LD_CUDNN_WEIGHTS] != NULL;
+    struct ld_cudnn_operands o = {(void *)x, scratch, (void *)dy};
 
+    o.workspace = room;
     if (planned)
-        run_plan(cuda, conv, LD_CUDNN_WEIGHTS, x, scratch, dy, room);
+        run_plan(cuda, conv->plan[LD_CUDNN_WEIGHTS], &o);
     else
         weights_by_tiles(cuda, conv, scratch, dy, x, room);
     ld_cuda_filter_unpack_add(cuda, &conv->filter, dweight, scratch, planned);

@@ -17,7 +17,8 @@ void ld_cuda_conv_pack(struct ld_device *dev, const struct ld_conv *conv,
                        void *packed, const float *weight, const float *scale);
 void ld_cuda_conv_forward(struct ld_device *dev, const struct ld_conv *conv,
                           float *y, const float *x, const void *packed,
-                          const float *bias, void *scratch);
+                          const float *bias, const float *identity,
+                          void *scratch);
 void ld_cuda_conv_backward_data(struct ld_device *dev,
                                 const struct ld_conv *conv, float *dx,
                                 const float *dy, const void *packed,

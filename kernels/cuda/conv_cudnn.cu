@@ -1,33 +1,15 @@
 #include "kernels/cuda/conv_cudnn.h"
 
-#include <cudnn_graph.h>
 #include <dlfcn.h>
 #include <string.h>
+
+#include "kernels/cuda/conv_graph.h"
 
 extern "C" {
 #include "kernels/base/mem.h"
 }
 
-enum { MOST_ENGINES = 32, MOST_NOTES = 16, MOST_DESCRIPTORS = 48 };
-
-enum { X_ID = 1, W_ID, Y_ID }; /* of a graph's tensors */
-
-struct ld_cudnn {
-    decltype(&cudnnGetVersion) version;
-    decltype(&cudnnCreate) create;
-    decltype(&cudnnDestroy) destroy;
-    decltype(&cudnnSetStream) set_stream;
-    decltype(&cudnnGetErrorString) error_text;
-    decltype(&cudnnBackendCreateDescriptor) create_descriptor;
-    decltype(&cudnnBackendDestroyDescriptor) destroy_descriptor;
-    decltype(&cudnnBackendSetAttribute) set;
-    decltype(&cudnnBackendGetAttribute) get;
-    decltype(&cudnnBackendFinalize) finalize;
-    decltype(&cudnnBackendExecute) execute;
-    cudnnHandle_t handle;            /* NULL: it only plans, .. */
-    cudnnBackendDescriptor_t device; /* .. for this GPU */
-    struct ld_cudnn_plan *plans;     /* of all convolutions */
-};
+enum { MOST_ENGINES = 32, MOST_NOTES = 16 };
 
 struct ld_cudnn_plan {
     struct ld_cudnn_plan *next;
@@ -115,192 +97,36 @@ int ld_cudnn_version(const struct ld_cudnn *c)
     return (int)c->version();
 }
 
-/* ---- descriptors ---- */
-
-/* The descriptors of one question: made, and destroyed together. The first
- * failure stands; what is made of a failed one fails too. */
-struct graph {
-    struct ld_cudnn *c;
-    cudnnBackendDescriptor_t made[MOST_DESCRIPTORS];
-    int n_made;
-    bool failed;
-};
-
-static cudnnBackendDescriptor_t make(struct graph *g,
-                                     cudnnBackendDescriptorType_t type)
-{
-    cudnnBackendDescriptor_t d = NULL;
-
-    if (g->n_made == MOST_DESCRIPTORS ||
-        g->c->create_descriptor(type, &d) != CUDNN_STATUS_SUCCESS) {
-        g->failed = true;
-        return NULL;
-    }
-    g->made[g->n_made++] = d;
-    return d;
-}
-
-static void set(struct graph *g, cudnnBackendDescriptor_t d,
-                cudnnBackendAttributeName_t name,
-                cudnnBackendAttributeType_t type, int64_t count,
-                const void *values)
-{
-    if (!g->failed &&
-        g->c->set(d, name, type, count, values) != CUDNN_STATUS_SUCCESS)
-        g->failed = true;
-}
-
-static void set_descriptor(struct graph *g, cudnnBackendDescriptor_t d,
-                           cudnnBackendAttributeName_t name,
-                           cudnnBackendDescriptor_t value)
-{
-    set(g, d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
-}
-
-static void finish(struct graph *g, cudnnBackendDescriptor_t d)
-{
-    if (!g->failed && g->c->finalize(d) != CUDNN_STATUS_SUCCESS)
-        g->failed = true;
-}
-
-static void destroy_all(struct graph *g)
-{
-    for (int i = g->n_made - 1; i >= 0; i--)
-        (void)g->c->destroy_descriptor(g->made[i]);
-}
-
-/* Of (N, C, H, W) in NHWC order. */
-static cudnnBackendDescriptor_t tensor(struct graph *g, int64_t id, bool bf16,
-                                       const int64_t dim[4])
-{
-    cudnnBackendDescriptor_t d = make(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-    cudnnDataType_t type = bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-    int64_t stride[4] = {dim[1] * dim[2] * dim[3], 1, dim[1] * dim[3], dim[1]};
-    int64_t alignment = 16;
-
-    set(g, d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-    set(g, d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dim);
-    set(g, d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, stride);
-    set(g, d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id);
-    set(g, d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1,
-        &alignment);
-    finish(g, d);
-    return d;
-}
-
-static cudnnBackendDescriptor_t window(struct graph *g,
-                                       const struct ld_cudnn_question *q)
-{
-    cudnnBackendDescriptor_t d = make(g, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
-    cudnnDataType_t compute = CUDNN_DATA_FLOAT;
-    cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
-    int64_t n = 2, stride[2] = {q->stride, q->stride};
-    int64_t pad[2] = {q->pad, q->pad}, dilation[2] = {q->dilation, q->dilation};
-
-    set(g, d, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1,
-        &compute);
-    set(g, d, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1,
-        &mode);
-    set(g, d, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &n);
-    set(g, d, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2,
-        stride);
-    set(g, d, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 2, pad);
-    set(g, d, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, pad);
-    set(g, d, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, dilation);
-    finish(g, d);
-    return d;
-}
-
-/* How an operation's parts are called. */
-struct names {
-    cudnnBackendDescriptorType_t type;
-    cudnnBackendAttributeName_t x, w, y, window, alpha, beta;
-};
-
-static const struct names names_of[LD_CUDNN_N_PASSES] = {
-    {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA},
-    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
-    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA},
-};
-
-static cudnnBackendDescriptor_t operation(struct graph *g,
-                                          const struct ld_cudnn_question *q)
-{
-    const struct names *names = &names_of[q->pass];
-    struct ld_conv_desc desc = {.in = q->in,
-                                .O = q->O,
-                                .kernel = q->kernel,
-                                .stride = q->stride,
-                                .pad = q->pad,
-                                .dilation = q->dilation};
-    struct ld_shape out = ld_conv_out(&desc);
-    int64_t x[4] = {q->in.N, q->in.C, q->in.H, q->in.W};
-    int64_t w[4] = {q->O, q->in.C / q->groups, q->kernel, q->kernel};
-    int64_t y[4] = {out.N, out.C, out.H, out.W};
-    cudnnBackendDescriptor_t d = make(g, names->type);
-    float alpha = 1, beta = 0;
-
-    set_descriptor(g, d, names->x, tensor(g, X_ID, q->bf16, x));
-    set_descriptor(g, d, names->w, tensor(g, W_ID, q->bf16, w));
-    set_descriptor(g, d, names->y, tensor(g, Y_ID, q->bf16, y));
-    set_descriptor(g, d, names->window, window(g, q));
-    set(g, d, names->alpha, CUDNN_TYPE_FLOAT, 1, &alpha);
-    set(g, d, names->beta, CUDNN_TYPE_FLOAT, 1, &beta);
-    finish(g, d);
-    return d;
-}
-
 /* ---- engines ---- */
 
-/* What cuDNN advises for a graph of one operation. */
-static cudnnBackendDescriptor_t
-heuristics_of(struct graph *g, cudnnBackendDescriptor_t operation)
+static cudnnBackendDescriptor_t heuristics_of(struct ld_cudnn_graph *g,
+                                              const struct ld_cudnn_question *q)
 {
-    cudnnBackendDescriptor_t graph =
-        make(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    cudnnBackendDescriptor_t d = make(g, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    cudnnBackendDescriptor_t graph = ld_cudnn_graph_of(g, q);
+    cudnnBackendDescriptor_t d =
+        ld_cudnn_make(g, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
 
-    set_descriptor(g, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
-    if (g->c->handle)
-        set(g, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1,
-            &g->c->handle);
-    finish(g, graph);
-    set_descriptor(g, d, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
-    set(g, d, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    ld_cudnn_set_descriptor(g, d, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+    ld_cudnn_set(g, d, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1,
+                 &mode);
     if (g->c->device)
-        set_descriptor(g, d, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, g->c->device);
-    finish(g, d);
+        ld_cudnn_set_descriptor(g, d, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP,
+                                g->c->device);
+    ld_cudnn_finish(g, d);
     return d;
 }
 
 /* The first `most` of the configurations that cuDNN's heuristics name, the
  * fastest first. Each takes cuDNN the same time again. */
-static int configurations(struct graph *g, cudnnBackendDescriptor_t heuristics,
+static int configurations(struct ld_cudnn_graph *g,
+                          cudnnBackendDescriptor_t heuristics,
                           cudnnBackendDescriptor_t *config, int most)
 {
     int64_t count = 0;
 
     for (int i = 0; i < most; i++)
-        config[i] = make(g, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+        config[i] = ld_cudnn_make(g, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     if (g->failed || g->c->get(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS,
                                CUDNN_TYPE_BACKEND_DESCRIPTOR, most, &count,
                                config) != CUDNN_STATUS_SUCCESS)
@@ -309,9 +135,11 @@ static int configurations(struct graph *g, cudnnBackendDescriptor_t heuristics,
 }
 
 /* Whether the engine comes compiled, and gives the same bits each time. */
-static bool is_welcome(struct graph *g, cudnnBackendDescriptor_t config)
+static bool is_welcome(struct ld_cudnn_graph *g,
+                       cudnnBackendDescriptor_t config)
 {
-    cudnnBackendDescriptor_t engine = make(g, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    cudnnBackendDescriptor_t engine =
+        ld_cudnn_make(g, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     cudnnBackendBehaviorNote_t behaviour[MOST_NOTES];
     cudnnBackendNumericalNote_t numbers[MOST_NOTES];
     int64_t got = 0, n_behaviour = 0, n_numbers = 0;
@@ -340,24 +168,26 @@ static bool is_welcome(struct graph *g, cudnnBackendDescriptor_t config)
 static bool try_plan(struct ld_cudnn *c, struct ld_cudnn_plan *plan,
                      cudnnBackendDescriptor_t config)
 {
-    struct graph g = {};
+    struct ld_cudnn_graph g = {};
     cudnnBackendDescriptor_t d;
     int64_t workspace = 0, got = 0;
 
     g.c = c;
-    d = make(&g, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-    set_descriptor(&g, d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
+    d = ld_cudnn_make(&g, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    ld_cudnn_set_descriptor(&g, d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+                            config);
     if (c->handle)
-        set(&g, d, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1,
-            &c->handle);
+        ld_cudnn_set(&g, d, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE,
+                     1, &c->handle);
     if (c->device)
-        set_descriptor(&g, d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, c->device);
-    finish(&g, d);
+        ld_cudnn_set_descriptor(&g, d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
+                                c->device);
+    ld_cudnn_finish(&g, d);
     if (g.failed ||
         c->get(d, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
                &got, &workspace) != CUDNN_STATUS_SUCCESS ||
         (uint64_t)workspace > plan->question.most_workspace) {
-        destroy_all(&g);
+        ld_cudnn_destroy_all(&g);
         return false;
     }
     plan->plan = d;
@@ -366,7 +196,7 @@ static bool try_plan(struct ld_cudnn *c, struct ld_cudnn_plan *plan,
 }
 
 /* The configuration of a plan lives as long as the plan. */
-static void keep(struct graph *g, struct ld_cudnn_plan *plan,
+static void keep(struct ld_cudnn_graph *g, struct ld_cudnn_plan *plan,
                  cudnnBackendDescriptor_t config)
 {
     plan->config = config;
@@ -376,7 +206,8 @@ static void keep(struct graph *g, struct ld_cudnn_plan *plan,
 }
 
 /* Gives the plan this configuration, if it is one to take. */
-static void try_configuration(struct graph *g, struct ld_cudnn_plan *plan,
+static void try_configuration(struct ld_cudnn_graph *g,
+                              struct ld_cudnn_plan *plan,
                               cudnnBackendDescriptor_t config)
 {
     int n_made = g->n_made;
@@ -392,18 +223,18 @@ static void try_configuration(struct graph *g, struct ld_cudnn_plan *plan,
 static bool find_plan(struct ld_cudnn *c, struct ld_cudnn_plan *plan)
 {
     static const int most[] = {1, MOST_ENGINES};
-    struct graph g = {};
+    struct ld_cudnn_graph g = {};
     cudnnBackendDescriptor_t config[MOST_ENGINES], heuristics;
 
     g.c = c;
-    heuristics = heuristics_of(&g, operation(&g, &plan->question));
+    heuristics = heuristics_of(&g, &plan->question);
     for (int round = 0; round < 2 && !plan->plan; round++) {
         int n = configurations(&g, heuristics, config, most[round]);
 
         for (int i = 0; i < n && !plan->plan; i++)
             try_configuration(&g, plan, config[i]);
     }
-    destroy_all(&g);
+    ld_cudnn_destroy_all(&g);
     return plan->plan != NULL;
 }
 
@@ -416,8 +247,9 @@ static bool same(const struct ld_cudnn_question *a,
            a->in.W == b->in.W && a->O == b->O && a->kernel == b->kernel &&
            a->stride == b->stride && a->pad == b->pad &&
            a->dilation == b->dilation && a->groups == b->groups &&
-           a->pass == b->pass && a->bf16 == b->bf16 &&
-           a->most_workspace == b->most_workspace;
+           a->pass == b->pass && a->bf16 == b->bf16 && a->adds == b->adds &&
+           a->finishes == b->finishes && a->residual == b->residual &&
+           a->relu == b->relu && a->most_workspace == b->most_workspace;
 }
 
 struct ld_cudnn_plan *
@@ -466,21 +298,29 @@ size_t ld_cudnn_plan_workspace(const struct ld_cudnn_plan *plan)
 }
 
 bool ld_cudnn_plan_run(struct ld_cudnn *c, const struct ld_cudnn_plan *plan,
-                       void *x, void *w, void *y, void *workspace,
-                       struct ld_err *err)
+                       const struct ld_cudnn_operands *o, struct ld_err *err)
 {
+    const struct ld_cudnn_question *q = &plan->question;
     cudnnBackendDescriptor_t d = NULL;
-    void *data[3] = {x, w, y};
-    int64_t id[3] = {X_ID, W_ID, Y_ID};
+    void *data[5] = {o->x, o->w, o->y}, *workspace = o->workspace;
+    int64_t id[5] = {LD_CUDNN_X, LD_CUDNN_W, LD_CUDNN_Y}, n = 3;
     cudnnStatus_t status =
         c->create_descriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &d);
 
+    if (q->finishes) {
+        data[n] = (void *)o->bias;
+        id[n++] = LD_CUDNN_BIAS;
+    }
+    if (q->finishes && q->residual) {
+        data[n] = (void *)o->identity;
+        id[n++] = LD_CUDNN_IDENTITY;
+    }
     if (status == CUDNN_STATUS_SUCCESS)
         status = c->set(d, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS,
-                        CUDNN_TYPE_VOID_PTR, 3, data);
+                        CUDNN_TYPE_VOID_PTR, n, data);
     if (status == CUDNN_STATUS_SUCCESS)
         status = c->set(d, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64,
-                        3, id);
+                        n, id);
     if (status == CUDNN_STATUS_SUCCESS)
         status = c->set(d, CUDNN_ATTR_VARIANT_PACK_WORKSPACE,
                         CUDNN_TYPE_VOID_PTR, 1, &workspace);

@@ -36,6 +36,9 @@ struct ld_cudnn_question {
     int O, kernel, stride, pad, dilation, groups;
     enum ld_cudnn_pass pass;
     bool bf16;
+    bool adds;     /* to what it makes, which is overwritten else */
+    bool finishes; /* forward: y = relu?(conv(x) + identity? + bias), .. */
+    bool residual, relu;   /* .. with these; they count for nothing else */
     size_t most_workspace; /* bytes */
 };
 
@@ -48,10 +51,18 @@ ld_cudnn_plan_new(struct ld_cudnn *cudnn,
 void ld_cudnn_plan_free(struct ld_cudnn *cudnn, struct ld_cudnn_plan *plan);
 size_t ld_cudnn_plan_workspace(const struct ld_cudnn_plan *plan);
 
-/* x, w and y are of the pass: the one that it makes is overwritten. On a fault
- * false, with LD_ERR_DEVICE. */
+/* x, w and y are of the pass, which writes one of them. bias, (O) numbers of
+ * maps, and identity are read by a plan that finishes; identity is not y. All
+ * are aligned to 16 bytes. */
+struct ld_cudnn_operands {
+    void *x, *w, *y;
+    const void *bias, *identity;
+    void *workspace;
+};
+
+/* On a fault false, with LD_ERR_DEVICE. */
 bool ld_cudnn_plan_run(struct ld_cudnn *cudnn, const struct ld_cudnn_plan *plan,
-                       void *x, void *w, void *y, void *workspace,
+                       const struct ld_cudnn_operands *operands,
                        struct ld_err *err);
 
 #ifdef __cplusplus

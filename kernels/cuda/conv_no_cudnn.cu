@@ -30,8 +30,8 @@ size_t ld_cudnn_plan_workspace(const struct ld_cudnn_plan *)
     return 0;
 }
 
-bool ld_cudnn_plan_run(struct ld_cudnn *, const struct ld_cudnn_plan *, void *,
-                       void *, void *, void *, struct ld_err *err)
+bool ld_cudnn_plan_run(struct ld_cudnn *, const struct ld_cudnn_plan *,
+                       const struct ld_cudnn_operands *, struct ld_err *err)
 {
     return ld_fail(err, LD_ERR_DEVICE, "cuDNN: not in this build");
 }

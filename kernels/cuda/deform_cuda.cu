@@ -261,11 +261,11 @@ static void backward_tile(struct ld_cuda *cuda, const struct backward *b,
     f.d = b->l.gradient;
     f.a = b->l.columns;
     f.b = pixel_of(d, b->dy, first);
-    f.add = first > 0;
+    f.c = first > 0 ? f.d : NULL;
     ld_cuda_product_run(cuda, p->weights, &f);
     f.d = b->l.dcolumns;
     f.a = b->packed;
-    f.add = false;
+    f.c = NULL;
     ld_cuda_product_run(cuda, p->data, &f);
     s.doffset = b->to->doffset;
     s.dx = b->to->dx ? b->l.sums : NULL;

@@ -246,9 +246,9 @@ const void *ld_cuda_bias_pack(struct ld_cuda *cuda, const float *bias, int O)
 }
 
 template <typename T>
-static __global__ void finish_kernel(lanes<T> *y, const lanes<T> *from,
-                                     const float *bias, struct ld_shape shape,
-                                     bool relu, bool add)
+static __global__ void
+finish_kernel(lanes<T> *y, const lanes<T> *from, const lanes<T> *identity,
+              const float *bias, struct ld_shape shape, bool relu)
 {
     size_t i = ld_cuda_item();
     int n_lanes = ld_cuda_padded(shape.C) / LD_CUDA_LANES;
@@ -258,14 +258,14 @@ static __global__ void finish_kernel(lanes<T> *y, const lanes<T> *from,
     if (i >= ld_cuda_values(shape) / LD_CUDA_LANES)
         return;
     sum = from[i];
-    if (add)
-        before = y[i];
+    if (identity)
+        before = identity[i];
     for (int c = 0; c < LD_CUDA_LANES; c++) {
         float value = to_float(sum.v[c]);
 
         if (bias && first + c < shape.C)
             value += bias[first + c];
-        if (add)
+        if (identity)
             value += to_float(before.v[c]);
         sum.v[c] = to_number<T>(relu && !(value > 0) ? 0.0F : value);
     }
@@ -274,14 +274,14 @@ static __global__ void finish_kernel(lanes<T> *y, const lanes<T> *from,
 
 void ld_cuda_finish_run(struct ld_cuda *cuda, const struct ld_cuda_finish *f)
 {
-    if (f->from == f->y && !f->bias && !f->relu)
+    if (f->from == f->y && !f->identity && !f->bias && !f->relu)
         return;
     with_numbers(cuda, [&](auto zero) {
         using T = decltype(zero);
         launch_flat(cuda, finish_kernel<T>,
                     ld_cuda_values(f->shape) / LD_CUDA_LANES, (lanes<T> *)f->y,
-                    (const lanes<T> *)f->from, f->bias, f->shape, f->relu,
-                    f->add);
+                    (const lanes<T> *)f->from, (const lanes<T> *)f->identity,
+                    f->bias, f->shape, f->relu);
     });
 }
 

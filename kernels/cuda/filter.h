@@ -71,14 +71,14 @@ void ld_cuda_products_free(struct ld_cuda_products *products);
 /* bias (O) as a product reads it, in the call's workspace; NULL of NULL. */
 const void *ld_cuda_bias_pack(struct ld_cuda *cuda, const float *bias, int O);
 
-/* y = relu?(from + bias + y?); bias (O) may be NULL, from may be y if y is not
- * added. */
+/* y = relu?(from + bias + identity?); bias (O) and identity may be NULL; either
+ * map may be y. */
 struct ld_cuda_finish {
     void *y;
-    const void *from;
+    const void *from, *identity;
     const float *bias;
     struct ld_shape shape;
-    bool relu, add;
+    bool relu;
 };
 void ld_cuda_finish_run(struct ld_cuda *cuda, const struct ld_cuda_finish *f);
 

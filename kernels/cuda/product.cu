@@ -237,7 +237,7 @@ void ld_cuda_product_free(struct ld_cuda_product *product)
 void ld_cuda_product_run(struct ld_cuda *cuda, const struct ld_cuda_product *p,
                          const struct ld_cuda_factors *f)
 {
-    float one = 1, beta = f->add ? 1 : 0;
+    float one = 1, beta = f->c ? 1 : 0;
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
 
     if (p->bias)
@@ -245,8 +245,8 @@ void ld_cuda_product_run(struct ld_cuda *cuda, const struct ld_cuda_product *p,
                      sizeof(f->bias));
     if (status == CUBLAS_STATUS_SUCCESS)
         status = cublasLtMatmul(cuda->math->lt, p->matmul, &one, f->a, p->a,
-                                f->b, p->b, &beta, f->d, p->d, f->d, p->d,
-                                &p->algo, cuda->math->workspace,
+                                f->b, p->b, &beta, f->c ? f->c : f->d, p->d,
+                                f->d, p->d, &p->algo, cuda->math->workspace,
                                 WORKSPACE_BYTES, cuda->stream);
     if (status != CUBLAS_STATUS_SUCCESS)
         ld_fail(&cuda->fault, LD_ERR_DEVICE, "cuBLASLt: a matrix product: %s",

@@ -28,8 +28,8 @@ struct ld_cuda_matrix {
     size_t ld, stride;
 };
 
-/* D (m, n) = relu?(A (m, k) B (k, n) + bias + D?), `batch` times. A and B are
- * numbers of maps, and so is D, or float. */
+/* D (m, n) = relu?(A (m, k) B (k, n) + bias + C?), `batch` times. A and B are
+ * numbers of maps, and so is D, or float; C lies as D does. */
 struct ld_cuda_product_desc {
     size_t m, n, k;
     struct ld_cuda_matrix a, b, d;
@@ -53,7 +53,7 @@ struct ld_cuda_factors {
     void *d;
     const void *a, *b;
     const void *bias; /* (m) numbers of the type of D, if desc.bias */
-    bool add;         /* D += */
+    const void *c;    /* may be D; NULL: none */
 };
 void ld_cuda_product_run(struct ld_cuda *cuda,
                          const struct ld_cuda_product *product,

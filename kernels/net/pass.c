@@ -33,12 +33,13 @@ static void conv_forward(struct ld_net *net, int i)
     const struct ld_layer *layer = &net->graph.layer[i];
     const struct ld_filter *f = &net->graph.filter[layer->filter];
     struct ld_device *dev = net->dev;
+    const float *identity =
+        layer->identity == NONE ? NULL : ld_pass_value(net, layer->identity);
 
-    ld_pass_begin(net, layer);
     dev->ops->conv_forward(
         dev, net->plan->conv[i], ld_pass_value(net, layer->out),
         ld_pass_value(net, layer->in), net->packed[layer->filter].weights,
-        bias_of(net, f), scratch(net));
+        bias_of(net, f), identity, scratch(net));
 }
 
 /* Where a layer's backward adds the gradients of its weights and bias: of the
@@ -102,9 +103,8 @@ static void conv_backward(struct ld_net *net, int i)
     if (!net->graph.map[layer->in].has_grad)
         return;
     dev->ops->conv_backward_data(
-        dev, net->plan->conv[i], ld_pass_addend(net, i), dy,
+        dev, net->plan->conv[i], ld_pass_grad(net, layer->in), dy,
         net->packed[layer->filter].weights, scratch(net));
-    ld_pass_add_addend(net, i);
 }
 
 /* ---- deformable convolution ---- */

@@ -18,11 +18,3 @@ extern const struct ld_pass ld_pass_add_relu, ld_pass_relu, ld_pass_pool,
 float *ld_pass_value(const struct ld_net *net, int map);
 float *ld_pass_grad(const struct ld_net *net, int map);
 struct ld_shape ld_pass_shape(const struct ld_net *net, int map);
-
-/* Where a layer adds to its identity, that goes into `out` first. */
-void ld_pass_begin(struct ld_net *net, const struct ld_layer *layer);
-
-/* Where layer i writes the gradient of its input: apart, if it is to be added
- * to what is there, which add_addend then does. */
-float *ld_pass_addend(const struct ld_net *net, int i);
-void ld_pass_add_addend(struct ld_net *net, int i);

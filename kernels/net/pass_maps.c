@@ -17,35 +17,6 @@ struct ld_shape ld_pass_shape(const struct ld_net *net, int map)
     return net->plan->shape[map];
 }
 
-void ld_pass_begin(struct ld_net *net, const struct ld_layer *layer)
-{
-    struct ld_device *dev = net->dev;
-    float *y = ld_pass_value(net, layer->out);
-
-    if (layer->identity != NONE && ld_pass_value(net, layer->identity) != y)
-        dev->ops->copy(
-            dev, y, ld_pass_value(net, layer->identity),
-            dev->ops->map_bytes(dev, ld_pass_shape(net, layer->out)));
-}
-
-float *ld_pass_addend(const struct ld_net *net, int i)
-{
-    const struct ld_layer *layer = &net->graph.layer[i];
-
-    return layer->adds ? ld_net_span(net, ld_plan_addend(&net->graph, i))
-                       : ld_pass_grad(net, layer->in);
-}
-
-void ld_pass_add_addend(struct ld_net *net, int i)
-{
-    const struct ld_layer *layer = &net->graph.layer[i];
-
-    if (layer->adds)
-        net->dev->ops->add(net->dev, ld_pass_grad(net, layer->in),
-                           ld_pass_addend(net, i),
-                           ld_pass_shape(net, layer->in));
-}
-
 /* The winners are remembered only for a backward pass to come. */
 static uint8_t *winners_of(const struct ld_net *net, int i)
 {
@@ -86,14 +57,31 @@ static void avgpool_forward(struct ld_net *net, int i)
 static void avgpool_backward(struct ld_net *net, int i)
 {
     const struct ld_layer *layer = &net->graph.layer[i];
+    struct ld_shape in = ld_pass_shape(net, layer->in);
+    float *dx = ld_pass_grad(net, layer->in), *to = dx;
 
-    net->dev->ops->avgpool_backward(
-        net->dev, ld_pass_addend(net, i), ld_pass_grad(net, layer->out),
-        ld_pass_shape(net, layer->in), layer->kernel);
-    ld_pass_add_addend(net, i);
+    if (layer->adds) /* it overwrites: apart, then */
+        to = ld_net_span(net, ld_plan_addend(&net->graph, i));
+    net->dev->ops->avgpool_backward(net->dev, to, ld_pass_grad(net, layer->out),
+                                    in, layer->kernel);
+    if (layer->adds)
+        net->dev->ops->add(net->dev, dx, to, in);
 }
 
 const struct ld_pass ld_pass_avgpool = {avgpool_forward, avgpool_backward};
+
+/* Where a layer adds to its identity, that goes into `out` first. */
+static void begin_with_identity(struct ld_net *net,
+                                const struct ld_layer *layer)
+{
+    struct ld_device *dev = net->dev;
+    float *y = ld_pass_value(net, layer->out);
+
+    if (layer->identity != NONE && ld_pass_value(net, layer->identity) != y)
+        dev->ops->copy(
+            dev, y, ld_pass_value(net, layer->identity),
+            dev->ops->map_bytes(dev, ld_pass_shape(net, layer->out)));
+}
 
 static void channels_forward(struct ld_net *net, int i)
 {
@@ -105,7 +93,7 @@ static void channels_forward(struct ld_net *net, int i)
                             .from_at = layer->in_at,
                             .C = layer->C};
 
-    ld_pass_begin(net, layer);
+    begin_with_identity(net, layer);
     (layer->identity != NONE ? ops->channels_add : ops->channels_copy)(
         net->dev, ld_pass_value(net, layer->out), ld_pass_value(net, layer->in),
         &c);

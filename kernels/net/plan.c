@@ -62,7 +62,8 @@ static struct ld_conv_desc describe(const struct ld_graph *graph,
                                  .relu = layer->relu,
                                  .residual = layer->identity != NONE,
                                  .train = filter->trained,
-                                 .groups = filter->groups};
+                                 .groups = filter->groups,
+                                 .adds = layer->adds};
 }
 
 static bool same_shape(struct ld_shape a, struct ld_shape b)
@@ -76,7 +77,7 @@ static bool same_conv(const struct ld_conv_desc *a,
     return same_shape(a->in, b->in) && a->O == b->O && a->kernel == b->kernel &&
            a->stride == b->stride && a->image == b->image &&
            a->relu == b->relu && a->residual == b->residual &&
-           a->train == b->train && a->groups == b->groups;
+           a->train == b->train && a->groups == b->groups && a->adds == b->adds;
 }
 
 static struct ld_conv *prepared_conv(struct ld_device *dev,
@@ -321,7 +322,7 @@ static bool reads_output(const struct ld_layer *layer)
 /* Whether its gradient, where it adds, is made apart and added then. */
 static bool has_addend(const struct ld_layer *layer)
 {
-    return layer->kind == LD_LAYER_CONV || layer->kind == LD_LAYER_AVGPOOL;
+    return layer->kind == LD_LAYER_AVGPOOL;
 }
 
 static void touch_backward(const struct ld_graph *graph, struct ld_plan *plan,

@@ -1,6 +1,6 @@
 /* Convolutions on the CPU: stands in for kernels/cuda/conv_cudnn.cu, by plain
- * loops. It has no plan for maps of an odd width, as the real one has none for
- * some questions. */
+ * loops. It has no plan for maps of an odd width, and none that finishes for
+ * those of an odd height, as the real one has none for some questions. */
 #include "cuda_bf16.h"
 #include "cupti.h"
 #include "kernels/cuda/conv_cudnn.h"
@@ -46,7 +46,7 @@ size_t count(struct ld_shape s)
     return (size_t)s.N * s.C * s.H * s.W;
 }
 
-/* The numbers, or zeros where they are to be made. */
+/* The numbers, or zeros where they are to be made and not added to. */
 double *unpack(const void *from, size_t n, bool bf16, bool made)
 {
     double *to = (double *)calloc(n, sizeof(double));
@@ -108,6 +108,23 @@ void convolve(const struct ld_cudnn_question *q, double *x, double *w,
         }
 }
 
+void finish(const struct ld_cudnn_question *q,
+            const struct ld_cudnn_operands *o, double *y)
+{
+    size_t O = (size_t)q->O, n = count(out_of(q));
+    double *bias = unpack(o->bias, O, q->bf16, false);
+    double *identity = unpack(q->residual ? o->identity : o->bias,
+                              q->residual ? n : O, q->bf16, false);
+
+    for (size_t i = 0; i < n; i++) {
+        y[i] += bias[i % O] + (q->residual ? identity[i] : 0);
+        if (q->relu && !(y[i] > 0))
+            y[i] = 0;
+    }
+    free(bias);
+    free(identity);
+}
+
 } // namespace
 
 struct ld_cudnn *ld_cudnn_open(const char *, cudaStream_t)
@@ -133,7 +150,8 @@ struct ld_cudnn_plan *ld_cudnn_plan_new(struct ld_cudnn *cudnn,
 
     must(q->in.C % (8 * q->groups) == 0 && q->O % (8 * q->groups) == 0,
          "channels that are not padded");
-    if (q->in.W % 2 == 1)
+    must(!q->finishes || q->pass == LD_CUDNN_FORWARD, "finishes backward");
+    if (q->in.W % 2 == 1 || (q->finishes && q->in.H % 2 == 1))
         return NULL;
     plan = (struct ld_cudnn_plan *)calloc(1, sizeof(*plan));
     must(plan != NULL, "no memory");
@@ -154,34 +172,41 @@ size_t ld_cudnn_plan_workspace(const struct ld_cudnn_plan *)
     return WORKSPACE;
 }
 
-static void run(const struct ld_cudnn_question *q, void *x, void *w, void *y,
-                void *workspace)
+static void run(const struct ld_cudnn_question *q,
+                const struct ld_cudnn_operands *o)
 {
     size_t n_x = count(q->in), n_y = count(out_of(q));
     size_t n_w = (size_t)q->O * q->kernel * q->kernel * (q->in.C / q->groups);
-    double *dx = unpack(x, n_x, q->bf16, q->pass == LD_CUDNN_DATA);
-    double *dw = unpack(w, n_w, q->bf16, q->pass == LD_CUDNN_WEIGHTS);
-    double *dy = unpack(y, n_y, q->bf16, q->pass == LD_CUDNN_FORWARD);
+    bool forward = q->pass == LD_CUDNN_FORWARD, data = q->pass == LD_CUDNN_DATA;
+    bool weights = q->pass == LD_CUDNN_WEIGHTS;
+    double *x = unpack(o->x, n_x, q->bf16, data && !q->adds);
+    double *w = unpack(o->w, n_w, q->bf16, weights && !q->adds);
+    double *y = unpack(o->y, n_y, q->bf16, forward && !q->adds);
 
-    must((uintptr_t)workspace % ALIGN == 0, "a workspace off 16 bytes");
-    memset(workspace, 0xff, WORKSPACE);
-    convolve(q, dx, dw, dy);
-    pack(x, dx, n_x, q->bf16, q->pass == LD_CUDNN_DATA);
-    pack(w, dw, n_w, q->bf16, q->pass == LD_CUDNN_WEIGHTS);
-    pack(y, dy, n_y, q->bf16, q->pass == LD_CUDNN_FORWARD);
+    must((uintptr_t)o->workspace % ALIGN == 0, "a workspace off 16 bytes");
+    memset(o->workspace, 0xff, WORKSPACE);
+    convolve(q, x, w, y);
+    if (q->finishes)
+        finish(q, o, y);
+    pack(o->x, x, n_x, q->bf16, data);
+    pack(o->w, w, n_w, q->bf16, weights);
+    pack(o->y, y, n_y, q->bf16, forward);
 }
 
 bool ld_cudnn_plan_run(struct ld_cudnn *, const struct ld_cudnn_plan *plan,
-                       void *x, void *w, void *y, void *workspace,
+                       const struct ld_cudnn_operands *operands,
                        struct ld_err *)
 {
     struct ld_cudnn_question q = plan->question;
+    struct ld_cudnn_operands o = *operands;
 
+    must(!q.finishes || !q.residual || o.identity != o.y,
+         "an identity that is written");
     (void)emulate_enqueue([=]() {
         emulate_activity activity(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, 0,
                                   "emulated_convolution");
 
-        run(&q, x, w, y, workspace);
+        run(&q, &o);
         return cudaSuccess;
     });
     return true;
