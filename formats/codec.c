@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/base/parallel.h"
+
 size_t ld_codec_bytes(enum ld_storage storage)
 {
     return storage == LD_STORAGE_FP32 ? 4 : 2;
@@ -112,21 +114,47 @@ static double log_sum_exp(const float *z, int width, double T)
     return top / T + log(sum);
 }
 
-static void measure_row(struct ld_codec_error *sum, const float *exact,
-                        const float *stored, int width, double T)
+/* Numbers measured at once, and the least that is worth a thread's while. */
+enum { TOGETHER = 1 << 14, GRAIN = 1 << 10 };
+
+/* Rows on their way: what each number adds is found by many threads, and added
+ * up in order by one. */
+struct measured {
+    const float *exact, *stored; /* (rows, width) */
+    size_t width;
+    double T;
+    double change[TOGETHER], early[TOGETHER];
+};
+
+static void measure_rows(size_t begin, size_t end, void *task)
 {
-    double norm = log_sum_exp(exact, width, T);
-    double norm_stored = log_sum_exp(stored, width, T);
+    struct measured *m = task;
 
-    for (int i = 0; i < width; i++) {
-        double z = (double)exact[i], z_stored = (double)stored[i];
-        double p = exp(z / T - norm);
-        double change = exp(z_stored / T - norm_stored) - p;
-        double early = 1.0 / width - p;
-        double shift = fabs(z_stored - z);
+    for (size_t row = begin; row < end; row++) {
+        const float *exact = m->exact + row * m->width;
+        const float *stored = m->stored + row * m->width;
+        double norm = log_sum_exp(exact, (int)m->width, m->T);
+        double norm_stored = log_sum_exp(stored, (int)m->width, m->T);
 
-        sum->change += change * change;
-        sum->early += early * early;
+        for (size_t i = 0; i < m->width; i++) {
+            double p = exp((double)exact[i] / m->T - norm);
+            double change = exp((double)stored[i] / m->T - norm_stored) - p;
+            double early = 1.0 / (double)m->width - p;
+
+            m->change[row * m->width + i] = change * change;
+            m->early[row * m->width + i] = early * early;
+        }
+    }
+}
+
+static void add_up(struct ld_codec_error *sum, const struct measured *m,
+                   size_t n_rows)
+{
+    for (size_t i = 0; i < n_rows * m->width; i++) {
+        double shift = fabs((double)m->stored[i] - (double)m->exact[i]);
+
+        sum->change += m->change[i];
+        sum->early += m->early[i];
         if (shift > sum->largest)
             sum->largest = shift;
     }
@@ -135,10 +163,21 @@ static void measure_row(struct ld_codec_error *sum, const float *exact,
 void ld_codec_measure(struct ld_codec_error *sum, const float *exact,
                       const float *stored, size_t n_rows, int width, float T)
 {
-    assert(width > 0 && T > 0);
-    for (size_t i = 0; i < n_rows; i++)
-        measure_row(sum, exact + i * (size_t)width, stored + i * (size_t)width,
-                    width, (double)T);
+    struct measured m; /* too large to be cleared for a row or two */
+    size_t most;
+
+    assert(width > 0 && width <= TOGETHER && T > 0);
+    m.width = (size_t)width;
+    m.T = (double)T;
+    most = TOGETHER / m.width;
+    for (size_t at = 0; at < n_rows; at += most) {
+        size_t n = n_rows - at < most ? n_rows - at : most;
+
+        m.exact = exact + at * m.width;
+        m.stored = stored + at * m.width;
+        ld_parallel(n, GRAIN / m.width + 1, measure_rows, &m);
+        add_up(sum, &m, n);
+    }
 }
 
 double ld_codec_error_early(const struct ld_codec_error *sum)

@@ -168,8 +168,9 @@ static bool put_steps(struct ld_shard_writer *w, enum ld_column_id id,
     ld_steps_keep(s, kept, numbers, n_rows);
     ld_steps_restore(s, decoded, kept, n_rows);
     if (s->relative) /* to compare with what it was relative to */
-        for (size_t i = 0; i < count; i++)
-            decoded[i] += numbers[i - i % (size_t)s->width];
+        for (size_t run = 0; run < count; run += (size_t)s->width)
+            for (int i = 0; i < s->width; i++)
+                decoded[run + (size_t)i] += numbers[run];
     measure(w, id, numbers, decoded, count);
     return ld_columns_put(&w->columns, id, kept, n_rows, err);
 }

@@ -5,9 +5,12 @@
 
 #include "formats/codec.h"
 #include "formats/steps_ways.h"
+#include "kernels/base/parallel.h"
 
 /* Rows that the step is chosen by: its error settles long before. */
 enum { MOST_MEASURED = 4096, ROUNDS = 3 };
+
+enum { GRAIN = 64 }; /* rows that are worth a thread's while */
 
 /* Below the error that is asked for, as the rows to come are not those that
  * the step was chosen by. */
@@ -28,20 +31,44 @@ bool ld_steps_make(struct ld_steps *out, int groups, int width, bool relative,
 
 /* ---- keep, restore ---- */
 
+struct keeping {
+    const struct ld_steps *s;
+    int16_t *kept;
+    const float *rows;
+};
+
+/* To the nearest, of two the even one. */
+static int16_t to_steps(double x)
+{
+    x = x > MOST_STEPS ? MOST_STEPS : x;
+    x = x < -MOST_STEPS ? -MOST_STEPS : x;
+    return (int16_t)lrint(x);
+}
+
+static void keep_rows(size_t begin, size_t end, void *task)
+{
+    const struct keeping *keeping = task;
+    const struct ld_steps *s = keeping->s;
+    size_t row_items = (size_t)s->groups * (size_t)s->width;
+    int16_t *kept = keeping->kept + begin * (size_t)s->n_columns;
+    const float *rows = keeping->rows + begin * row_items;
+
+    for (size_t r = begin; r < end; r++, rows += row_items)
+        for (int k = s->relative; k < s->width; k++)
+            for (int g = 0; g < s->groups; g++) {
+                const float *run = rows + g * s->width;
+                double first = s->relative ? (double)run[0] : 0;
+
+                *kept++ = to_steps(((double)run[k] - first) / s->step);
+            }
+}
+
 void ld_steps_keep(const struct ld_steps *s, int16_t *kept, const float *rows,
                    size_t n_rows)
 {
-    size_t row_items = (size_t)s->groups * (size_t)s->width;
+    struct keeping keeping = {s, kept, rows};
 
-    for (size_t r = 0; r < n_rows; r++, rows += row_items)
-        for (int i = 0; i < s->n_columns; i++) {
-            const float *run = rows + i % s->groups * s->width;
-            double first = s->relative ? (double)run[0] : 0;
-            double logit = (double)run[i / s->groups + s->relative];
-            double steps = nearbyint((logit - first) / s->step);
-
-            *kept++ = (int16_t)fmin(fmax(steps, -MOST_STEPS), MOST_STEPS);
-        }
+    ld_parallel(n_rows, GRAIN, keep_rows, &keeping);
 }
 
 void ld_steps_restore(const struct ld_steps *s, float *rows,
@@ -53,9 +80,9 @@ void ld_steps_restore(const struct ld_steps *s, float *rows,
     for (size_t r = 0; r < n_rows; r++, rows += row_items) {
         for (int g = 0; s->relative && g < s->groups; g++)
             rows[g * s->width] = 0;
-        for (int i = 0; i < s->n_columns; i++)
-            rows[i % s->groups * s->width + i / s->groups + s->relative] =
-                step * *kept++;
+        for (int k = s->relative; k < s->width; k++)
+            for (int g = 0; g < s->groups; g++)
+                rows[g * s->width + k] = step * *kept++;
     }
 }
 
