@@ -4,7 +4,8 @@
  * fail: its shapes were checked when the network was made, and a device fault
  * is kept by the device and reported by sync(). Nor does it wait: what it
  * computes is there for the next call of the table, and for the host after a
- * download() and sync(). Each call says whether it overwrites or adds.
+ * download() and a sync() or reach(). Each call says whether it overwrites or
+ * adds.
  *
  * Layout. A feature map (a "map": N, C, H, W) lies in memory as the device
  * likes; map_bytes() says how much. Its padding channels, if the layout has
@@ -178,7 +179,8 @@ struct ld_ops {
     /* from_host may be overwritten once it returns. */
     void (*upload)(struct ld_device *dev, void *to, const void *from_host,
                    size_t bytes);
-    /* The bytes are there after sync(). */
+    /* The bytes are there after the next sync(), or reach() of a later mark:
+     * until then to_host must stay, and nobody may read it. */
     void (*download)(struct ld_device *dev, void *to_host, const void *from,
                      size_t bytes);
     void (*zero)(struct ld_device *dev, void *memory, size_t bytes);
@@ -187,6 +189,10 @@ struct ld_ops {
     /* Waits for all work. False with the device's first fault since the last
      * sync, which it forgets. */
     bool (*sync)(struct ld_device *dev, struct ld_err *err);
+    /* A place in the work, after all that was asked for so far; reach() waits
+     * for that much and no more, and gives faults as sync() does. */
+    uint64_t (*mark)(struct ld_device *dev);
+    bool (*reach)(struct ld_device *dev, uint64_t mark, struct ld_err *err);
 
     /* ---- tapes ---- */
     /* Math calls between record() and recorded() are not done but put on a

@@ -72,6 +72,19 @@ static bool sync_device(struct ld_device *dev, struct ld_err *err)
     return false;
 }
 
+/* All is done when it was asked for. */
+static uint64_t mark(struct ld_device *dev)
+{
+    (void)dev;
+    return 0;
+}
+
+static bool reach(struct ld_device *dev, uint64_t at, struct ld_err *err)
+{
+    (void)at;
+    return sync_device(dev, err);
+}
+
 static void loss_check(struct ld_device *dev, const struct ld_loss_terms *terms,
                        int64_t step)
 {
@@ -97,6 +110,8 @@ static const struct ld_ops cpu_ops = {
     .zero = zero,
     .copy = copy,
     .sync = sync_device,
+    .mark = mark,
+    .reach = reach,
     .map_bytes = map_bytes,
     .map_values = map_values,
     .map_pack = ld_cpu_map_pack,

@@ -25,7 +25,7 @@ enum {
 };
 
 struct ld_cuda_math;    /* matrix products and convolutions: product.h */
-struct ld_cuda_staging; /* the way up for the host's bytes: memory.h */
+struct ld_cuda_staging; /* the host's bytes on their way: memory.h */
 struct ld_cuda_alarm;   /* what went wrong on the device: memory.h */
 
 struct ld_cuda {

@@ -1,4 +1,5 @@
-/* memory.h - memory of the GPU, the way up for bytes of the host, faults. */
+/* memory.h - memory of the GPU, the ways up and down for bytes of the host,
+ * faults. */
 #pragma once
 
 #include "kernels/cuda/cuda.h"
@@ -25,3 +26,5 @@ void ld_cuda_zero(struct ld_device *dev, void *memory, size_t bytes);
 void ld_cuda_copy(struct ld_device *dev, void *to, const void *from,
                   size_t bytes);
 bool ld_cuda_sync(struct ld_device *dev, struct ld_err *err);
+uint64_t ld_cuda_mark(struct ld_device *dev);
+bool ld_cuda_reach(struct ld_device *dev, uint64_t mark, struct ld_err *err);
