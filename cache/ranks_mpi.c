@@ -9,11 +9,13 @@
 bool ld_ranks_start(struct ld_share *out, struct ld_err *err)
 {
     MPI_Comm machine;
+    int provided; /* threads of ours have nothing to do with MPI */
 
     *out = (struct ld_share){.count = 1};
     if (ld_launched() == 0)
         return true;
-    if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) !=
+        MPI_SUCCESS)
         return ld_fail(err, LD_ERR_DEVICE, "MPI does not start");
     MPI_Comm_rank(MPI_COMM_WORLD, &out->index);
     MPI_Comm_size(MPI_COMM_WORLD, &out->count);

@@ -82,7 +82,6 @@ void ld_recorder_close(struct ld_recorder *r)
     if (r->dev)
         r->dev->ops->close(r->dev);
     ld_dataset_free(r->set);
-    ld_arena_free(&r->arena);
 }
 
 /* ---- one view ---- */
@@ -127,17 +126,19 @@ static bool fill_up(struct ld_assignment *assignment, int n_places,
 
 /* What boxes tell of a view: its rows and, if asked for, where features are
  * imitated; gi_teacher's region is up to the teacher. */
-static bool assign_view(struct ld_recorder *r, const struct ld_sample *sample,
-                        const struct ld_view *view,
-                        const struct ld_image *image, struct ld_assignment *out,
-                        struct ld_region *region, struct ld_err *err)
+static bool assign_view(const struct ld_recorder *r,
+                        struct ld_recording *recording,
+                        const struct ld_sample *sample,
+                        const struct ld_image *image, struct ld_err *err)
 {
     const struct ld_config *config = r->config;
     const struct ld_object *objects = r->set->objects + sample->first_object;
+    const struct ld_view *view = &recording->record.view;
+    struct ld_assignment *out = &recording->assignment;
     struct ld_grid grid = ld_grid_with_head(
         ld_grid_of_canvas(view->canvas_H, view->canvas_W), config->model.head);
-    struct ld_box *boxes =
-        ld_arena_new(&r->arena, (size_t)sample->n_objects, sizeof(*boxes), err);
+    struct ld_box *boxes = ld_arena_new(
+        &recording->arena, (size_t)sample->n_objects, sizeof(*boxes), err);
     int n = 0;
 
     if (!boxes)
@@ -145,36 +146,24 @@ static bool assign_view(struct ld_recorder *r, const struct ld_sample *sample,
     for (int i = 0; i < sample->n_objects; i++)
         if (objects[i].trained)
             boxes[n++] = ld_view_box(view, image->H, image->W, objects[i].box);
-    *region = (struct ld_region){0};
-    return ld_assign(out, &grid, boxes, n, &config->assign, &r->arena, err) &&
+    recording->region = (struct ld_region){0};
+    return ld_assign(out, &grid, boxes, n, &config->assign, &recording->arena,
+                     err) &&
            (config->loss.im == 0 ||
             config->loss.imitation == LD_IMITATE_GI_TEACHER ||
-            ld_region_of(region, config->loss.imitation, &grid, boxes, n, out,
-                         &r->arena, err)) &&
+            ld_region_of(&recording->region, config->loss.imitation, &grid,
+                         boxes, n, out, &recording->arena, err)) &&
            (r->facts.select != LD_SELECT_DENSE ||
-            fill_up(out, grid.start[grid.n_levels], &r->arena, err));
+            fill_up(out, grid.start[grid.n_levels], &recording->arena, err));
 }
 
-static bool add_features(struct ld_recorder *r, struct ld_region *region,
-                         struct ld_record *record, struct ld_err *err)
+static bool copy_rows(struct ld_recording *recording, struct ld_err *err)
 {
-    if (r->config->loss.im == 0)
-        return true;
-    if (!ld_teacher_features(r->teacher, r->config->loss.imitation, region,
-                             &record->features, &r->arena, err))
-        return false;
-    record->n_features = region->n;
-    record->feature_location = region->location;
-    return true;
-}
-
-static bool copy_rows(struct ld_recorder *r,
-                      const struct ld_assignment *assignment,
-                      struct ld_record *record, struct ld_err *err)
-{
+    const struct ld_assignment *assignment = &recording->assignment;
     size_t n = (size_t)assignment->n_rows;
-    int32_t *location = ld_arena_new(&r->arena, n, sizeof(*location), err);
-    uint8_t *kind = ld_arena_new(&r->arena, n, sizeof(*kind), err);
+    int32_t *location =
+        ld_arena_new(&recording->arena, n, sizeof(*location), err);
+    uint8_t *kind = ld_arena_new(&recording->arena, n, sizeof(*kind), err);
 
     if (!location || !kind)
         return false;
@@ -182,35 +171,68 @@ static bool copy_rows(struct ld_recorder *r,
         location[i] = assignment->rows[i].location;
         kind[i] = assignment->rows[i].kind;
     }
-    record->location = location;
-    record->kind = kind;
+    recording->record.location = location;
+    recording->record.kind = kind;
     return true;
 }
 
-bool ld_recorder_view(struct ld_recorder *r, const struct ld_sample *sample,
-                      const struct ld_image *image, int number,
-                      struct ld_record *record, struct ld_err *err)
+bool ld_recorder_prepare(const struct ld_recorder *r,
+                         struct ld_recording *recording,
+                         const struct ld_sample *sample,
+                         const struct ld_image *image, int number,
+                         struct ld_err *err)
 {
     struct ld_view view = ld_views_cached(&r->config->views, sample->id, number,
                                           image->H, image->W);
-    struct ld_draw draw =
+
+    ld_arena_clear(&recording->arena);
+    recording->record =
+        (struct ld_record){.image_id = sample->id, .view = view};
+    recording->draw =
         ld_view_draw(&view, &r->config->views.rules, image->H, image->W);
-    struct ld_assignment assignment;
-    struct ld_teacher_rows rows;
-    struct ld_region region;
+    return assign_view(r, recording, sample, image, err) &&
+           copy_rows(recording, err);
+}
 
-    *record = (struct ld_record){.image_id = sample->id, .view = view};
-    ld_arena_clear(&r->arena);
-    if (!assign_view(r, sample, &view, image, &assignment, &region, err) ||
-        !copy_rows(r, &assignment, record, err) ||
-        !ld_teacher_run(r->teacher, image->rgb, &draw, &assignment,
-                        ld_shard_all_classes(&r->facts), &rows, err))
+static bool start_features(struct ld_recorder *r,
+                           struct ld_recording *recording, struct ld_err *err)
+{
+    struct ld_record *record = &recording->record;
+
+    if (r->config->loss.im == 0)
+        return true;
+    if (!ld_teacher_features(r->teacher, r->config->loss.imitation,
+                             &recording->region, &record->features,
+                             &recording->arena, err))
         return false;
+    record->n_features = recording->region.n;
+    record->feature_location = recording->region.location;
+    return true;
+}
 
+bool ld_recorder_start(struct ld_recorder *r, struct ld_recording *recording,
+                       const struct ld_image *image, struct ld_err *err)
+{
+    struct ld_record *record = &recording->record;
+    struct ld_teacher_rows rows;
+
+    if (!ld_teacher_start(
+            r->teacher, image->rgb, &recording->draw, &recording->assignment,
+            ld_shard_all_classes(&r->facts), &rows, &recording->arena, err))
+        return false;
     record->n_rows = rows.n_rows;
     record->n_main = rows.n_main;
     record->box_logits = rows.box_logits;
     record->class_logits = rows.class_logits;
     record->n_logits = rows.n_logits;
-    return add_features(r, &region, record, err);
+    if (!start_features(r, recording, err))
+        return false;
+    recording->mark = ld_teacher_mark(r->teacher);
+    return true;
+}
+
+bool ld_recorder_finish(struct ld_recorder *r, struct ld_recording *recording,
+                        struct ld_err *err)
+{
+    return ld_teacher_finish(r->teacher, recording->mark, err);
 }

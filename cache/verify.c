@@ -24,7 +24,8 @@ struct lot {
 struct trial {
     const struct ld_cache *cache;
     struct ld_recorder *recorder;
-    struct lot *lots; /* by rising number */
+    struct ld_recording recording; /* the teacher's of now */
+    struct lot *lots;              /* by rising number */
     int n_lots;
     struct ld_codec_error ld, kd;
     double off; /* largest of a logit so far */
@@ -211,16 +212,19 @@ static bool replay(struct trial *trial, const struct lot *lot,
 {
     const struct ld_sample *sample =
         find_sample(trial->recorder->set, stored->image_id);
+    struct ld_recorder *recorder = trial->recorder;
+    struct ld_recording *recording = &trial->recording;
     struct ld_image image = {0};
-    struct ld_record fresh;
     bool ok;
 
     if (!sample)
         return ld_fail(err, LD_ERR_MISMATCH, "is not in the config's data");
-    ok = ld_recorder_image(trial->recorder, sample, &image, err) &&
-         ld_recorder_view(trial->recorder, sample, &image, stored->view.number,
-                          &fresh, err) &&
-         compare(trial, lot->shard, stored, &fresh, err);
+    ok = ld_recorder_image(recorder, sample, &image, err) &&
+         ld_recorder_prepare(recorder, recording, sample, &image,
+                             stored->view.number, err) &&
+         ld_recorder_start(recorder, recording, &image, err) &&
+         ld_recorder_finish(recorder, recording, err) &&
+         compare(trial, lot->shard, stored, &recording->record, err);
     ld_image_free(&image);
     return ok;
 }
@@ -303,6 +307,7 @@ static bool verify(const struct ld_cache *cache, struct ld_recorder *recorder,
         try_all(&trial, n < trial.n_lots ? n : trial.n_lots, command->words[0],
                 &arena, err);
 
+    ld_arena_free(&trial.recording.arena);
     ld_arena_free(&arena);
     return ok;
 }

@@ -57,6 +57,11 @@ bool ld_file_publish_first(const char *temporary, const char *path,
  * saves work, not a lock: it may be false a moment later. */
 bool ld_file_is_being_written(const char *path);
 
+/* Makes it true for others before this process writes to `path`, and takes that
+ * back. */
+void ld_file_claim(const char *path);
+void ld_file_unclaim(const char *path);
+
 /* Removes all that killed writers left in a folder. */
 void ld_folder_tidy(const char *folder);
 

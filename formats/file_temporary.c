@@ -1,5 +1,6 @@
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -154,6 +155,28 @@ bool ld_file_temporary(const char *path, char out[PATH_SIZE],
 bool ld_file_is_being_written(const char *path)
 {
     return look_beside(path) > 0;
+}
+
+/* Only a hint: who writes says what went wrong. */
+void ld_file_claim(const char *path)
+{
+    struct ld_err ignored = {0};
+    char temporary[PATH_SIZE];
+    int file = -1;
+
+    if (ld_file_temporary(path, temporary, &ignored))
+        file = open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (file >= 0)
+        close(file);
+}
+
+void ld_file_unclaim(const char *path)
+{
+    struct ld_err ignored = {0};
+    char temporary[PATH_SIZE];
+
+    if (ld_file_temporary(path, temporary, &ignored))
+        unlink(temporary);
 }
 
 void ld_folder_tidy(const char *folder)

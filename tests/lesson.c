@@ -47,6 +47,7 @@ static struct ld_teacher *make_teacher(struct lesson *l,
         l->dev->ops->download(l->dev, tensors[i].data, params[i].value.data,
                               size);
     }
+    ck_assert_msg(l->dev->ops->sync(l->dev, &l->err), "%s", l->err.text);
     teacher = ld_teacher_new(l->dev, model, tensors, n, &l->err);
     ck_assert_msg(teacher != NULL, "%s", l->err.text);
     ld_net_free(net);
@@ -154,7 +155,8 @@ struct ld_teacher_rows lesson_run_teacher(struct lesson *l, int i)
     struct ld_teacher_rows rows;
 
     ck_assert(ld_teacher_run(l->teacher, image->picture.rgb, &image->draw,
-                             &image->assignment, false, &rows, &l->err));
+                             &image->assignment, false, &rows, &l->arena,
+                             &l->err));
     return rows;
 }
 
@@ -166,7 +168,7 @@ void lesson_show(struct lesson *l)
     ld_net_forward(l->student);
 }
 
-/* What ld-cache would keep of an image; the arena's and the teacher's. */
+/* What ld-cache would keep of an image; the arena's. */
 static struct ld_record record_of(struct lesson *l, int i)
 {
     const struct ld_assignment *a = &l->images[i].assignment;
@@ -189,6 +191,7 @@ static struct ld_record record_of(struct lesson *l, int i)
                                 .class_logits = rows.class_logits,
                                 .n_logits = rows.n_logits};
     add_features(l, i, &record);
+    ck_assert_msg(l->dev->ops->sync(l->dev, &l->err), "%s", l->err.text);
     return record;
 }
 
@@ -282,6 +285,7 @@ float *lesson_gradient(struct lesson *l, bool resident, size_t *count,
                               size * sizeof(float));
         at += size;
     }
+    ck_assert_msg(l->dev->ops->sync(l->dev, &l->err), "%s", l->err.text);
     ld_step_free(step);
     return out;
 }

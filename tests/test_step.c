@@ -99,6 +99,7 @@ START_TEST(kd_leaves_a_background_logit_that_only_one_has_alone)
         for (int i = 0; i < n; i++)
             if (strcmp(params[i].value.name, "bbox_head.gfl_cls.bias") == 0)
                 s.dev->ops->download(s.dev, grad, params[i].grad, sizeof(grad));
+        ck_assert(s.dev->ops->sync(s.dev, &s.err));
         ck_assert(grad[0] != 0);
         ck_assert((grad[LESSON_K] != 0) == both);
         ld_step_free(step);

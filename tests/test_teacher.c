@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "tests/devices.h"
 #include "tests/nets.h"
 #include "tests/suite.h"
 
@@ -24,6 +25,7 @@ struct school {
     struct ld_teacher *teacher;
     uint8_t rgb[3 * H * W];
     struct ld_draw draw;
+    struct ld_arena arena;
 };
 
 static void set_up(struct school *s)
@@ -34,7 +36,9 @@ static void set_up(struct school *s)
     struct ld_param *params;
     int n;
 
-    s->dev = open_cpu();
+    s->dev = device_open(device_asked_for("cpu"), 1, LD_PRECISION_FP32, &err);
+    check_ok(s->dev != NULL, &err);
+    s->arena = (struct ld_arena){0};
     s->net = ld_net_new(s->dev, &model, LD_NET_INFER, &err);
     check_ok(s->net != NULL, &err);
     ld_net_init(s->net, 1);
@@ -60,6 +64,7 @@ static void tear_down(struct school *s)
     ld_teacher_free(s->teacher);
     ld_net_free(s->net);
     s->dev->ops->close(s->dev);
+    ld_arena_free(&s->arena);
 }
 
 static void run_net(struct school *s)
@@ -81,7 +86,7 @@ START_TEST(a_teacher_gives_the_rows_of_its_network_bit_by_bit)
     set_up(&s);
     run_net(&s);
     check_ok(ld_teacher_run(s.teacher, s.rgb, &s.draw, &assignment, false, &out,
-                            &err),
+                            &s.arena, &err),
              &err);
     ck_assert_int_eq(out.n_rows, N_ROWS);
     ck_assert_int_eq(out.n_main, N_MAIN);
@@ -109,7 +114,7 @@ START_TEST(a_teacher_gives_all_class_rows_if_asked)
     set_up(&s);
     run_net(&s);
     check_ok(ld_teacher_run(s.teacher, s.rgb, &s.draw, &assignment, true, &out,
-                            &err),
+                            &s.arena, &err),
              &err);
     ck_assert_int_eq(out.n_main, N_ROWS);
     for (int i = 0; i < N_ROWS; i++)
@@ -117,6 +122,48 @@ START_TEST(a_teacher_gives_all_class_rows_if_asked)
                          ld_net_class_rows(s.net) +
                              (size_t)rows[i].location * 3,
                          3 * sizeof(float));
+    tear_down(&s);
+}
+END_TEST
+
+static void start(struct school *s, struct ld_teacher_rows *out)
+{
+    struct ld_err err = {0};
+
+    check_ok(ld_teacher_start(s->teacher, s->rgb, &s->draw, &assignment, false,
+                              out, &s->arena, &err),
+             &err);
+}
+
+/* Also where the pictures, and the canvas, are not the same. */
+START_TEST(views_that_are_under_way_together_are_those_run_alone)
+{
+    enum { N_VIEWS = 3 };
+    struct ld_teacher_rows alone[N_VIEWS], out[N_VIEWS];
+    struct ld_err err = {0};
+    uint64_t mark[N_VIEWS];
+    struct school s;
+
+    set_up(&s);
+    for (int together = 0; together < 2; together++)
+        for (int i = 0; i < N_VIEWS; i++) {
+            s.rgb[100] = (uint8_t)(80 * i);
+            s.draw.canvas_H = i == 1 ? H + 32 : H;
+            start(&s, together ? &out[i] : &alone[i]);
+            mark[i] = ld_teacher_mark(s.teacher);
+            if (!together)
+                check_ok(ld_teacher_finish(s.teacher, mark[i], &err), &err);
+        }
+    memset(s.rgb, 0, sizeof(s.rgb));
+    for (int i = 0; i < N_VIEWS; i++) {
+        check_ok(ld_teacher_finish(s.teacher, mark[i], &err), &err);
+        ck_assert_mem_eq(out[i].box_logits, alone[i].box_logits,
+                         (size_t)N_ROWS * 16 * sizeof(float));
+        ck_assert_mem_eq(out[i].class_logits, alone[i].class_logits,
+                         (size_t)N_MAIN * 3 * sizeof(float));
+    }
+    ck_assert_mem_ne(out[0].box_logits, out[2].box_logits,
+                     (size_t)N_ROWS * 16 * sizeof(float));
     tear_down(&s);
 }
 END_TEST
@@ -129,9 +176,9 @@ START_TEST(an_image_without_rows_is_fine)
     struct school s;
 
     set_up(&s);
-    check_ok(
-        ld_teacher_run(s.teacher, s.rgb, &s.draw, &none, false, &out, &err),
-        &err);
+    check_ok(ld_teacher_run(s.teacher, s.rgb, &s.draw, &none, false, &out,
+                            &s.arena, &err),
+             &err);
     ck_assert_int_eq(out.n_rows, 0);
     ck_assert_int_eq(out.n_main, 0);
     tear_down(&s);
@@ -147,7 +194,7 @@ START_TEST(a_canvas_that_is_no_multiple_of_32_is_refused)
     set_up(&s);
     s.draw.canvas_H = 60;
     ck_assert(!ld_teacher_run(s.teacher, s.rgb, &s.draw, &assignment, false,
-                              &out, &err));
+                              &out, &s.arena, &err));
     ck_assert_int_eq(err.code, LD_ERR_USAGE);
     ck_assert(strstr(err.text, "96 x 60") != NULL);
     tear_down(&s);
@@ -163,7 +210,7 @@ START_TEST(a_view_larger_than_its_canvas_is_refused)
     set_up(&s);
     s.draw.canvas_H = H - 32;
     ck_assert(!ld_teacher_run(s.teacher, s.rgb, &s.draw, &assignment, false,
-                              &out, &err));
+                              &out, &s.arena, &err));
     ck_assert_int_eq(err.code, LD_ERR_MISMATCH);
     ck_assert_str_eq(
         err.text, "teacher: a view of 96 x 64 pixels on a canvas of 96 x 32");
@@ -190,6 +237,7 @@ Suite *suite(void)
 
     tcase_add_test(c, a_teacher_gives_the_rows_of_its_network_bit_by_bit);
     tcase_add_test(c, a_teacher_gives_all_class_rows_if_asked);
+    tcase_add_test(c, views_that_are_under_way_together_are_those_run_alone);
     tcase_add_test(c, an_image_without_rows_is_fine);
     tcase_add_test(c, a_canvas_that_is_no_multiple_of_32_is_refused);
     tcase_add_test(c, a_view_larger_than_its_canvas_is_refused);

@@ -87,28 +87,16 @@ bool ld_imitator_start(struct ld_imitator *m, int N, struct ld_arena *arena,
     return m->images != NULL;
 }
 
-/* The next image's rows would take the place of these: copies them. */
 static bool ask_teacher(struct ld_imitator *m, struct seen *seen,
                         struct ld_err *err)
 {
     enum ld_imitation imitation = m->rules->imitation;
-    const float *rows;
-    float *copy;
-    size_t count;
 
-    if (imitation == LD_IMITATE_GIBOX &&
-        (!ld_region_all(&seen->region, &seen->own, m->arena, err) ||
-         !ld_teacher_outputs(m->teacher, &seen->said, m->arena, err)))
-        return false;
-    if (!ld_teacher_features(m->teacher, imitation, &seen->region, &rows,
-                             m->arena, err))
-        return false;
-    count = (size_t)seen->region.n * (size_t)m->C;
-    copy = ld_arena_new(m->arena, count, sizeof(*copy), err);
-    if (copy && count)
-        memcpy(copy, rows, count * sizeof(*copy));
-    seen->rows = copy;
-    return copy != NULL;
+    return (imitation != LD_IMITATE_GIBOX ||
+            (ld_region_all(&seen->region, &seen->own, m->arena, err) &&
+             ld_teacher_outputs(m->teacher, &seen->said, m->arena, err))) &&
+           ld_teacher_features(m->teacher, imitation, &seen->region,
+                               &seen->rows, m->arena, err);
 }
 
 bool ld_imitator_add(struct ld_imitator *m, const struct ld_batch_image *image,

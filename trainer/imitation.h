@@ -23,7 +23,8 @@ bool ld_imitator_start(struct ld_imitator *imitator, int N,
                        struct ld_arena *arena, struct ld_err *err);
 
 /* Takes the teacher's part of the batch's next image: from its record or, right
- * after ld_teacher_run, from the resident teacher. */
+ * after ld_teacher_start, from the resident teacher, which is to be finished
+ * before ld_imitator_run. */
 bool ld_imitator_add(struct ld_imitator *imitator,
                      const struct ld_batch_image *image, struct ld_err *err);
 

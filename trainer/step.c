@@ -206,24 +206,13 @@ static void place_teacher(struct ld_step *step,
     }
 }
 
-static bool resident_rows(struct ld_step *step,
-                          const struct ld_batch_image *image,
-                          struct taught *out, struct ld_err *err)
+static struct taught resident_rows(const struct ld_teacher_rows *r)
 {
-    struct ld_teacher_rows rows;
-    int64_t t = ld_lane_begin(step->lane);
-
-    if (!ld_teacher_run(step->teacher, image->picture.rgb, &image->draw,
-                        &image->assignment, step->rules->vlr_kd > 0, &rows,
-                        err))
-        return false;
-    ld_lane_end(step->lane, "teacher", t);
-    *out = (struct taught){.n_rows = rows.n_rows,
-                           .n_main = rows.n_main,
-                           .n_logits = rows.n_logits,
-                           .box = rows.box_logits,
-                           .class = rows.class_logits};
-    return true;
+    return (struct taught){.n_rows = r->n_rows,
+                           .n_main = r->n_main,
+                           .n_logits = r->n_logits,
+                           .box = r->box_logits,
+                           .class = r->class_logits};
 }
 
 static struct taught cached_rows(const struct ld_record *r)
@@ -238,17 +227,35 @@ static struct taught cached_rows(const struct ld_record *r)
         .class_step = r->class_step};
 }
 
-static bool teacher_rows(struct ld_step *step, const struct ld_batch *batch,
-                         int i, int at, struct ld_err *err)
+/* What a teacher says of each image, (N) in `out`: all are started before the
+ * first is waited for. */
+static bool ask_teacher(struct ld_step *step, const struct ld_batch *batch,
+                        struct taught *out, struct ld_err *err)
 {
-    const struct ld_batch_image *image = &batch->images[i];
-    struct taught rows = cached_rows(&image->record);
+    struct ld_teacher *teacher = step->teacher;
+    int64_t t = ld_lane_begin(step->lane);
 
-    if (step->teacher && !resident_rows(step, image, &rows, err))
+    for (int i = 0; i < batch->N; i++) {
+        const struct ld_batch_image *image = &batch->images[i];
+        struct ld_teacher_rows rows;
+
+        out[i] = cached_rows(&image->record);
+        if (teacher) {
+            if (!ld_teacher_start(teacher, image->picture.rgb, &image->draw,
+                                  &image->assignment, step->rules->vlr_kd > 0,
+                                  &rows, &step->arena, err))
+                return false;
+            out[i] = resident_rows(&rows);
+        }
+        if (step->imitator && !ld_imitator_add(step->imitator, image, err))
+            return false;
+    }
+    if (!teacher)
+        return true;
+    if (!ld_teacher_finish(teacher, ld_teacher_mark(teacher), err))
         return false;
-    place_teacher(step, &image->assignment, &rows, at,
-                  (size_t)common_logits(step, batch));
-    return !step->imitator || ld_imitator_add(step->imitator, image, err);
+    ld_lane_end(step->lane, "teacher", t);
+    return true;
 }
 
 /* All records are of one cache, whose storage is one. */
@@ -274,18 +281,23 @@ static bool fill_host(struct ld_step *step, const struct ld_batch *batch,
                       struct ld_err *err)
 {
     bool teacher = has_teacher(step, batch);
+    struct taught *taught =
+        ld_arena_new(&step->arena, (size_t)batch->N, sizeof(*taught), err);
     int at = 0;
 
-    if (step->imitator &&
-        !ld_imitator_start(step->imitator, batch->N, &step->arena, err))
+    if (!taught ||
+        (step->imitator &&
+         !ld_imitator_start(step->imitator, batch->N, &step->arena, err)) ||
+        (teacher && !ask_teacher(step, batch, taught, err)))
         return false;
     for (int i = 0; i < batch->N; i++) {
         const struct ld_batch_image *image = &batch->images[i];
         int n_main = image->assignment.n_main;
 
         place_rows(step, image, i * out->A, &out->grid, at);
-        if (teacher && !teacher_rows(step, batch, i, at, err))
-            return false;
+        if (teacher)
+            place_teacher(step, &image->assignment, &taught[i], at,
+                          (size_t)common_logits(step, batch));
         sums[LD_SUM_POSITIVES] +=
             out->head == LD_HEAD_FCOS || n_main > 1 ? n_main : 1;
         at += image->assignment.n_rows;

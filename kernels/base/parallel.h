@@ -19,10 +19,10 @@ void ld_parallel(size_t count, size_t grain, ld_range_fn *fn, void *task);
 void ld_parallel_set_threads(int n_threads);
 int ld_parallel_threads(void);
 
-/* Called first by main. While a thread waits for the others, OpenMP of GCC
- * spins for 300,000 pauses, which on processors since Skylake is 15 ms: beside
- * another busy process, or with more threads than cores, a run slows tenfold
- * (measured: 1.5 against 17 steps/s of the demo's student). The count is read
- * before main, so this sets it and starts the program again; a user's own
- * OMP_WAIT_POLICY or GOMP_SPINCOUNT stands. */
+/* Called first by main. While a thread waits for the others, OpenMP of GCC spins
+ * for 300,000 pauses, which on processors since Skylake is 15 ms: beside another
+ * busy process, or with more threads than cores, a run slows tenfold (measured:
+ * 1.5 against 17 steps/s of the demo's student). The count is read before main,
+ * so this sets it and starts the program again; a user's own OMP_WAIT_POLICY or
+ * GOMP_SPINCOUNT stands. */
 void ld_parallel_start(char **argv);

@@ -1,12 +1,11 @@
 #include "kernels/net/teacher.h"
 
-/* Rows on their way out, grown to the most that an image has needed. */
+/* Rows on their way out, grown to the most that a view has needed. The device
+ * works in order: the next view may use them while one is under way. */
 struct outlet {
-    int room;         /* rows */
-    float *device;    /* (room, width) */
-    float *host;      /* (room, width) */
-    int32_t *index;   /* (room) on the device */
-    int32_t *indices; /* (room) on the host */
+    int room;       /* rows */
+    float *rows;    /* (room, width) */
+    int32_t *index; /* (room) */
 };
 
 struct ld_teacher {
@@ -17,10 +16,8 @@ struct ld_teacher {
 
 static void outlet_free(struct ld_device *dev, struct outlet *out)
 {
-    dev->ops->release(dev, out->device);
+    dev->ops->release(dev, out->rows);
     dev->ops->release(dev, out->index);
-    ld_delete(out->host);
-    ld_delete(out->indices);
     *out = (struct outlet){0};
 }
 
@@ -33,10 +30,8 @@ static bool outlet_reserve(struct ld_device *dev, struct outlet *out, int rows,
     if (rows <= out->room)
         return true;
     outlet_free(dev, out);
-    out->device = dev->ops->alloc(dev, values * sizeof(float), err);
+    out->rows = dev->ops->alloc(dev, values * sizeof(float), err);
     out->index = dev->ops->alloc(dev, room * sizeof(int32_t), err);
-    out->host = ld_new(values, sizeof(float), err);
-    out->indices = ld_new(room, sizeof(int32_t), err);
     if (err->code != LD_OK) {
         outlet_free(dev, out);
         return false;
@@ -45,17 +40,25 @@ static bool outlet_reserve(struct ld_device *dev, struct outlet *out, int rows,
     return true;
 }
 
-/* Fetches the rows whose locations stand in out->indices. */
-static void outlet_fetch(struct ld_device *dev, struct outlet *out,
-                         const float *rows, int n, int width)
+/* Sends for the rows at index (n), which may be forgotten; NULL or the arena's
+ * (n, width). */
+static const float *outlet_fetch(struct ld_device *dev, struct outlet *out,
+                                 const float *rows, const int32_t *index, int n,
+                                 int width, struct ld_arena *arena,
+                                 struct ld_err *err)
 {
+    float *host =
+        ld_arena_room(arena, (size_t)n * (size_t)width, sizeof(*host), err);
+
+    if (!host || !outlet_reserve(dev, out, n, width, err))
+        return NULL;
     if (n == 0)
-        return;
-    dev->ops->upload(dev, out->index, out->indices,
-                     (size_t)n * sizeof(int32_t));
-    dev->ops->rows_gather(dev, out->device, rows, out->index, n, width);
-    dev->ops->download(dev, out->host, out->device,
-                       (size_t)n * (size_t)width * sizeof(float));
+        return host;
+    dev->ops->upload(dev, out->index, index, (size_t)n * sizeof(*index));
+    dev->ops->rows_gather(dev, out->rows, rows, out->index, n, width);
+    dev->ops->download(dev, host, out->rows,
+                       (size_t)n * (size_t)width * sizeof(*host));
+    return host;
 }
 
 struct ld_teacher *ld_teacher_new(struct ld_device *dev,
@@ -95,38 +98,42 @@ const struct ld_model *ld_teacher_model(const struct ld_teacher *teacher)
 
 static bool fetch_rows(struct ld_teacher *teacher,
                        const struct ld_assignment *assignment, bool all_classes,
-                       struct ld_teacher_rows *out, struct ld_err *err)
+                       struct ld_teacher_rows *out, struct ld_arena *arena,
+                       struct ld_err *err)
 {
     const struct ld_model *model = ld_net_model(teacher->net);
     int n = assignment->n_rows, n_classes = 0; /* rows to fetch */
     int B = 4 * (model->reg_max + 1), K = ld_model_class_logits(model);
+    int32_t *all = ld_arena_room(arena, (size_t)n, sizeof(*all), err);
+    int32_t *classes = ld_arena_room(arena, (size_t)n, sizeof(*classes), err);
 
-    if (!outlet_reserve(teacher->dev, &teacher->boxes, n, B, err) ||
-        !outlet_reserve(teacher->dev, &teacher->classes, n, K, err))
+    if (!all || !classes)
         return false;
     for (int i = 0; i < n; i++) {
         const struct ld_row *row = &assignment->rows[i];
 
-        teacher->boxes.indices[i] = row->location;
+        all[i] = row->location;
         if (all_classes || row->kind & LD_ROW_MAIN)
-            teacher->classes.indices[n_classes++] = row->location;
+            classes[n_classes++] = row->location;
     }
-    outlet_fetch(teacher->dev, &teacher->boxes, ld_net_box_rows(teacher->net),
-                 n, B);
-    outlet_fetch(teacher->dev, &teacher->classes,
-                 ld_net_class_rows(teacher->net), n_classes, K);
-    *out = (struct ld_teacher_rows){.n_rows = n,
-                                    .n_main = n_classes,
-                                    .box_logits = teacher->boxes.host,
-                                    .class_logits = teacher->classes.host,
-                                    .n_logits = K};
-    return teacher->dev->ops->sync(teacher->dev, err);
+    *out = (struct ld_teacher_rows){
+        .n_rows = n,
+        .n_main = n_classes,
+        .box_logits =
+            outlet_fetch(teacher->dev, &teacher->boxes,
+                         ld_net_box_rows(teacher->net), all, n, B, arena, err),
+        .class_logits = outlet_fetch(teacher->dev, &teacher->classes,
+                                     ld_net_class_rows(teacher->net), classes,
+                                     n_classes, K, arena, err),
+        .n_logits = K};
+    return out->box_logits && out->class_logits;
 }
 
-bool ld_teacher_run(struct ld_teacher *teacher, const uint8_t *rgb,
-                    const struct ld_draw *d,
-                    const struct ld_assignment *assignment, bool all_classes,
-                    struct ld_teacher_rows *out, struct ld_err *err)
+bool ld_teacher_start(struct ld_teacher *teacher, const uint8_t *rgb,
+                      const struct ld_draw *d,
+                      const struct ld_assignment *assignment, bool all_classes,
+                      struct ld_teacher_rows *out, struct ld_arena *arena,
+                      struct ld_err *err)
 {
     struct ld_net *net = teacher->net;
 
@@ -139,8 +146,31 @@ bool ld_teacher_run(struct ld_teacher *teacher, const uint8_t *rgb,
         !ld_net_show(net, 0, rgb, d, err))
         return ld_fail_in(err, "teacher");
     ld_net_forward(net);
-    return fetch_rows(teacher, assignment, all_classes, out, err) ||
+    return fetch_rows(teacher, assignment, all_classes, out, arena, err) ||
            ld_fail_in(err, "teacher");
+}
+
+uint64_t ld_teacher_mark(struct ld_teacher *teacher)
+{
+    return teacher->dev->ops->mark(teacher->dev);
+}
+
+bool ld_teacher_finish(struct ld_teacher *teacher, uint64_t mark,
+                       struct ld_err *err)
+{
+    return teacher->dev->ops->reach(teacher->dev, mark, err) ||
+           ld_fail_in(err, "teacher");
+}
+
+bool ld_teacher_run(struct ld_teacher *teacher, const uint8_t *rgb,
+                    const struct ld_draw *d,
+                    const struct ld_assignment *assignment, bool all_classes,
+                    struct ld_teacher_rows *out, struct ld_arena *arena,
+                    struct ld_err *err)
+{
+    return ld_teacher_start(teacher, rgb, d, assignment, all_classes, out,
+                            arena, err) &&
+           ld_teacher_finish(teacher, ld_teacher_mark(teacher), err);
 }
 
 /* ---- features ---- */
@@ -170,45 +200,46 @@ static bool choose_region(struct ld_teacher *teacher, struct ld_region *region,
 }
 
 /* Rows begin .. end of the region, all of one level. */
-static void fetch_level(struct ld_teacher *teacher, int level, int begin,
-                        int end, int C)
+static void gather_level(struct ld_teacher *teacher, int level, int begin,
+                         int end, int C)
 {
     struct ld_device *dev = teacher->dev;
     struct outlet *out = &teacher->features;
-    size_t at = (size_t)begin * (size_t)C, n = (size_t)(end - begin);
     struct ld_shape shape;
     const float *map = ld_net_feature(teacher->net, level, &shape);
 
-    dev->ops->map_gather(dev, out->device + at, map, shape, out->index + begin,
-                         end - begin);
-    dev->ops->download(dev, out->host + at, out->device + at,
-                       n * (size_t)C * sizeof(float));
+    dev->ops->map_gather(dev, out->rows + (size_t)begin * (size_t)C, map, shape,
+                         out->index + begin, end - begin);
 }
 
-static bool fetch_features(struct ld_teacher *teacher,
-                           const struct ld_region *region, struct ld_err *err)
+static const float *fetch_features(struct ld_teacher *teacher,
+                                   const struct ld_region *region,
+                                   struct ld_arena *arena, struct ld_err *err)
 {
     struct ld_device *dev = teacher->dev;
     struct outlet *out = &teacher->features;
     struct ld_grid grid = ld_net_grid(teacher->net);
     int C = ld_net_model(teacher->net)->fpn_channels, begin = 0, end = 0;
+    size_t n = (size_t)region->n;
+    int32_t *index = ld_arena_room(arena, n, sizeof(*index), err);
+    float *host = ld_arena_room(arena, n * (size_t)C, sizeof(*host), err);
 
-    if (!outlet_reserve(dev, out, region->n, C, err))
-        return false;
+    if (!index || !host || !outlet_reserve(dev, out, region->n, C, err))
+        return NULL;
     for (int i = 0; i < region->n; i++) {
         int level = ld_grid_level(&grid, region->location[i]);
 
-        out->indices[i] = region->location[i] - grid.start[level];
+        index[i] = region->location[i] - grid.start[level];
     }
-    dev->ops->upload(dev, out->index, out->indices,
-                     (size_t)region->n * sizeof(int32_t));
+    dev->ops->upload(dev, out->index, index, n * sizeof(*index));
     for (int level = 0; level < grid.n_levels; level++, begin = end) {
         while (end < region->n && region->location[end] < grid.start[level + 1])
             end++;
         if (end > begin)
-            fetch_level(teacher, level, begin, end, C);
+            gather_level(teacher, level, begin, end, C);
     }
-    return dev->ops->sync(dev, err);
+    dev->ops->download(dev, host, out->rows, n * (size_t)C * sizeof(*host));
+    return host;
 }
 
 bool ld_teacher_features(struct ld_teacher *teacher,
@@ -216,10 +247,9 @@ bool ld_teacher_features(struct ld_teacher *teacher,
                          const float **rows, struct ld_arena *arena,
                          struct ld_err *err)
 {
-    if ((imitation == LD_IMITATE_GI_TEACHER &&
-         !choose_region(teacher, region, arena, err)) ||
-        !fetch_features(teacher, region, err))
+    if (imitation == LD_IMITATE_GI_TEACHER &&
+        !choose_region(teacher, region, arena, err))
         return ld_fail_in(err, "teacher");
-    *rows = teacher->features.host;
-    return true;
+    *rows = fetch_features(teacher, region, arena, err);
+    return *rows != NULL || ld_fail_in(err, "teacher");
 }

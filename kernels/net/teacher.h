@@ -30,23 +30,39 @@ void ld_teacher_free(struct ld_teacher *teacher); /* NULL is fine */
 const struct ld_model *ld_teacher_model(const struct ld_teacher *teacher);
 
 /* Of a picture on the host, rgb (from_H, from_W, 3), on the canvas that `d`
- * says, whose sides are multiples of 32. The result is borrowed until the next
- * call. */
+ * says, whose sides are multiples of 32. What `out` points to is the arena's,
+ * and there once ld_teacher_finish has returned: several views may be under
+ * way, and the picture may be forgotten. */
+bool ld_teacher_start(struct ld_teacher *teacher, const uint8_t *rgb,
+                      const struct ld_draw *d,
+                      const struct ld_assignment *assignment, bool all_classes,
+                      struct ld_teacher_rows *out, struct ld_arena *arena,
+                      struct ld_err *err);
+
+/* A place behind all that was started, for ld_teacher_finish, which waits until
+ * the device has come so far. */
+uint64_t ld_teacher_mark(struct ld_teacher *teacher);
+bool ld_teacher_finish(struct ld_teacher *teacher, uint64_t mark,
+                       struct ld_err *err);
+
+/* All of it: starts a view and waits for it. */
 bool ld_teacher_run(struct ld_teacher *teacher, const uint8_t *rgb,
                     const struct ld_draw *d,
                     const struct ld_assignment *assignment, bool all_classes,
-                    struct ld_teacher_rows *out, struct ld_err *err);
+                    struct ld_teacher_rows *out, struct ld_arena *arena,
+                    struct ld_err *err);
 
-/* Of the view that was run last. */
+/* Of the view that was started last; waits for it. */
 bool ld_teacher_outputs(struct ld_teacher *teacher, struct ld_outputs *out,
                         struct ld_arena *arena, struct ld_err *err);
 
 /* To be called before the first view, for the function below. */
 void ld_teacher_keep_features(struct ld_teacher *teacher);
 
-/* Of the view that was run last: the features (region->n, C) of a region's
- * locations on the host, borrowed until the next call. For gi_teacher the
- * region is an output, the arena's. */
+/* Of the view that was started last: the features (region->n, C) of a region's
+ * locations on the host, the arena's, there after ld_teacher_finish of a later
+ * mark. For gi_teacher the region is an output, the arena's, and the view is
+ * waited for. */
 bool ld_teacher_features(struct ld_teacher *teacher,
                          enum ld_imitation imitation, struct ld_region *region,
                          const float **rows, struct ld_arena *arena,
