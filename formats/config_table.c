@@ -348,7 +348,9 @@ const struct ld_setting ld_settings_table[] = {
     {"device", LD_SETTING_WORD, AT(device), "auto", 0, 0, devices,
      "What computes; auto takes CUDA where it works, else the CPU."},
     {"threads", LD_SETTING_INT, AT(threads), "0", 0, 1024, NULL,
-     "CPU threads of the network; 0: one for each core."},
+     "CPU threads of the network; beside a GPU those of ld-cache that read, "
+     "and "
+     "that code. 0: one for each core, of the latter 8 at most."},
     {"precision", LD_SETTING_ENUM, AT(precision), "auto", 0, 0, precisions,
      "Numbers of the network. auto is fp32 on the CPU, which has no other, and "
      "tf32 with CUDA: fp32 whose products keep 10 bits of fraction. bf16 keeps "

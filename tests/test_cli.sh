@@ -456,6 +456,46 @@ runs "which leaves it out by option" "$cache" precompute tiny.yaml --teacher tea
 ok "and the shard names it" $?
 runs "and a student trains without it" "$distill" train tiny.yaml --cache skipping --out skipped-run \
     --set data.train_images=cutimages
+# A cache is made by several threads; by more of them beside a GPU.
+plugin=$bin/kernels/cuda/ld_cuda_emulated.so
+beside() { # threads, folder, options...
+    threads=$1 out=$2
+    shift 2
+    beside/ld-cache precompute tiny.yaml --teacher teacher/latest.h5 --device cuda --set precision=fp32 \
+        --threads "$threads" --out "$out" "$@"
+}
+limited() (
+    trap '' XFSZ
+    ulimit -f 80
+    "$@"
+)
+if [ -e "$plugin" ]; then
+    mkdir beside && cp "$cache" beside/ld-cache && cp "$plugin" beside/ld_cuda.so
+    runs "a GPU caches, emulated, with one reader" beside 1 beside-1
+    runs "and with eight" beside 8 beside-8
+    diff -r beside-1 beside-8 >out.txt
+    ok "the same bytes" $?
+    cp shapes/images/*.jpg cutimages
+    jpeg=$(find cutimages -name 'train_*.jpg' | sort | sed -n 7p) # the 13th image
+    cp cut.jpg "$jpeg"
+    refuses "a truncated JPEG ahead of a GPU" "$(basename "$jpeg")" beside 8 beside-bad --set data.train_images=cutimages
+    rm beside-1/part-00003-of-00004.h5 # where the image would be
+    diff -r beside-1 beside-bad >out.txt
+    ok "which ends the run after the shards before it" $?
+    for n in 1 8; do
+        runs "it is left out by option, readers: $n" beside $n skipping-$n --set data.train_images=cutimages \
+            --set cache.skip_bad=true
+    done
+    diff -r skipping-1 skipping-8 >out.txt
+    ok "the same bytes" $?
+    refuses "a disk that is full behind a GPU" "cannot write" limited beside 8 beside-full --set cache.images_per_shard=16 \
+        --set cache.storage=fp32
+    [ -z "$(ls beside-full)" ]
+    ok "and leaves nothing" $?
+else
+    skipped=$((skipped + 10))
+    echo "SKIP readers beside a GPU: no C++ compiler to build an emulated one with"
+fi
 sed 's/"bbox": \[[^]]*\]/"bbox": [900, 900, 20, 20]/' shapes/coco/train.json >outside.json
 runs "boxes outside the image are left out of training" "$distill" train tiny.yaml --out outside \
     --set data.train=outside.json --set train.epochs=1
@@ -554,11 +594,7 @@ else
     skipped=$((skipped + 2))
     echo "SKIP a full disk: mounting a tmpfs is not permitted here"
 fi
-(
-    trap '' XFSZ
-    ulimit -f 40
-    "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out limited
-) >out.txt 2>&1
+limited "$cache" precompute tiny.yaml --teacher teacher/latest.h5 --out limited >out.txt 2>&1
 [ $? -lt 10 ] && tail -n 1 out.txt | grep -q "limited/part-"
 ok "a shard that cannot be written is named" $?
 no_temporaries "and leaves nothing half written" limited
