@@ -23,6 +23,7 @@ START_TEST(result_parameters_and_name_spaces_are_left_out)
                "6ParamsE",
                "Kernel2<cutlass_80_tensorop_gemm_128x64>");
     check_name("_ZN2at6native4fillINS_3sum3addELi4EEEvT_", "fill<add, 4>");
+    check_name("_ZN3one3TwoIiE3runEv", "Two<int>::run");
     check_name("_ZN3one3twoIN12_GLOBAL__N_15threeEEEvT_", "two<three>");
 }
 END_TEST

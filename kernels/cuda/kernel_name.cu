@@ -44,7 +44,7 @@ static void put(char *out, const char *from, const char *end)
 
         if (next != from) {
             from = next;
-        } else if (from[0] == ':' && from[1] == ':') {
+        } else if (from[0] == ':' && from[1] == ':' && n > word) {
             n = word;
             from += 2;
         } else {
