@@ -216,6 +216,8 @@ struct teacher_row {
     int groups, width, relative; /* as kernels/loss.h says */
 };
 
+/* The product is rounded, as the plain number is: it is not to be fused with
+ * what is taken from it. */
 static __device__ __forceinline__ float
 teacher_logit(const struct teacher_row *t, int i)
 {
@@ -223,7 +225,8 @@ teacher_logit(const struct teacher_row *t, int i)
 
     if (t->plain)
         return t->plain[i];
-    return k < 0 ? 0 : t->step * t->kept[k * t->groups + i / t->width];
+    return k < 0 ? 0
+                 : __fmul_rn(t->step, t->kept[k * t->groups + i / t->width]);
 }
 
 /* T^2 / n * KL(softmax(teacher / T) || softmax(student / T)), of the teacher's

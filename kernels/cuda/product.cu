@@ -151,8 +151,11 @@ static cublasStatus_t make_matmul(const struct ld_cuda *cuda,
     return status;
 }
 
+/* Where k is split, the parts' sums are of fp32, whatever D is: the library may
+ * else add them up in bf16. */
 static cublasStatus_t prefer(cublasLtMatmulPreference_t preference)
 {
+    static const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     static const cublasLtMatmulPreferenceAttributes_t matrices[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
@@ -163,6 +166,10 @@ static cublasStatus_t prefer(cublasLtMatmulPreference_t preference)
         preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &WORKSPACE_BYTES,
         sizeof(WORKSPACE_BYTES));
 
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = cublasLtMatmulPreferenceSetAttribute(
+            preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions,
+            sizeof(reductions));
     for (int i = 0; i < 4 && status == CUBLAS_STATUS_SUCCESS; i++)
         status = cublasLtMatmulPreferenceSetAttribute(
             preference, matrices[i], &ALIGNMENT, sizeof(ALIGNMENT));
