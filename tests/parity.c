@@ -8,7 +8,17 @@
 #include "tests/devices.h"
 #include "tests/suite.h"
 
+const enum ld_precision parity_precisions[3] = {
+    LD_PRECISION_FP32, LD_PRECISION_BF16, LD_PRECISION_TF32};
+
 /* ---- opening ---- */
+
+const char *parity_name(enum ld_precision precision)
+{
+    return precision == LD_PRECISION_BF16   ? "bf16"
+           : precision == LD_PRECISION_TF32 ? "tf32"
+                                            : "fp32";
+}
 
 bool parity_open(struct parity *p, enum ld_precision precision, uint64_t seed)
 {
@@ -30,30 +40,48 @@ bool parity_open(struct parity *p, enum ld_precision precision, uint64_t seed)
     ck_assert_msg(p->dev[PARITY_CUDA] != NULL, "%s", err.text);
     p->dev[PARITY_CPU] = device_open("cpu", 1, LD_PRECISION_FP32, &err);
     ck_assert_msg(p->dev[PARITY_CPU] != NULL, "%s", err.text);
-    printf("# %s, seed %llu\n",
-           precision == LD_PRECISION_BF16   ? "bf16"
-           : precision == LD_PRECISION_TF32 ? "tf32"
-                                            : "fp32",
+    printf("# %s, seed %llu\n", parity_name(precision),
            (unsigned long long)seed);
+    p->seed = seed;
     p->rng = ld_rng_seed(seed, 0);
     return true;
 }
 
-bool parity_case(struct parity *p, int i)
+static void release_all(struct parity *p)
 {
-    return parity_open(p, i % 2 ? LD_PRECISION_BF16 : LD_PRECISION_FP32,
-                       (uint64_t)i / 2);
+    parity_sync(p);
+    for (int d = 0; d < PARITY_DEVICES; d++)
+        for (int i = 0; i < p->n_owned; i++)
+            p->dev[d]->ops->release(p->dev[d], p->owned[i].at[d]);
+    p->n_owned = 0;
 }
 
 void parity_close(struct parity *p)
 {
-    parity_sync(p);
-    for (int d = 0; d < PARITY_DEVICES; d++) {
-        for (int i = 0; i < p->n_owned; i++)
-            p->dev[d]->ops->release(p->dev[d], p->owned[i].at[d]);
+    release_all(p);
+    for (int d = 0; d < PARITY_DEVICES; d++)
         p->dev[d]->ops->close(p->dev[d]);
-    }
+    if (p->nearest > 0)
+        printf("# nearest to its bound, %.0f %%: %s\n", 100 * p->nearest,
+               p->nearest_what);
     ld_arena_free(&p->arena);
+}
+
+void parity_cases(enum ld_precision precision, int n,
+                  void (*run)(struct parity *p))
+{
+    struct parity p;
+
+    if (!parity_open(&p, precision, 0))
+        return;
+    for (int i = 0; i < n; i++) {
+        p.number = i;
+        p.rng = ld_rng_seed(p.seed, (uint64_t)i);
+        run(&p);
+        release_all(&p);
+        ld_arena_clear(&p.arena);
+    }
+    parity_close(&p);
 }
 
 void parity_sync(struct parity *p)
@@ -76,16 +104,26 @@ void *parity_host(struct parity *p, size_t count, size_t size)
     return memory;
 }
 
-/* bf16 is a float's upper half; to the nearest, ties to even. */
+/* Bits of a float that a product does not read: all but 8 of 24 in bf16, all
+ * but 11 in tf32. */
+static int bits_unread(const struct parity *p)
+{
+    return p->precision == LD_PRECISION_BF16   ? 16
+           : p->precision == LD_PRECISION_TF32 ? 13
+                                               : 0;
+}
+
+/* To the nearest, ties to even. */
 float parity_rounded(const struct parity *p, float x)
 {
+    int unread = bits_unread(p);
     uint32_t bits;
 
-    if (p->precision != LD_PRECISION_BF16 || isnan(x))
+    if (unread == 0 || isnan(x))
         return x;
     memcpy(&bits, &x, sizeof(bits));
-    bits += 0x7fff + (bits >> 16 & 1);
-    bits &= 0xffff0000;
+    bits += (1U << (unread - 1)) - 1 + (bits >> unread & 1);
+    bits &= ~((1U << unread) - 1);
     memcpy(&x, &bits, sizeof(bits));
     return x;
 }
@@ -95,7 +133,16 @@ float *parity_normal(struct parity *p, size_t count)
     float *values = parity_host(p, count, sizeof(float));
 
     for (size_t i = 0; i < count; i++)
-        values[i] = parity_rounded(p, ld_rng_normal(&p->rng));
+        values[i] = ld_rng_normal(&p->rng);
+    return values;
+}
+
+float *parity_factors(struct parity *p, size_t count)
+{
+    float *values = parity_normal(p, count);
+
+    for (size_t i = 0; i < count; i++)
+        values[i] = parity_rounded(p, values[i]);
     return values;
 }
 
@@ -251,72 +298,4 @@ const float *parity_read_map(struct parity *p, int device, struct twin map,
     plain = read_back(p, device, on_device, bytes);
     dev->ops->release(dev, on_device);
     return plain;
-}
-
-/* ---- comparing ---- */
-
-static double mean_square(const float *values, size_t count)
-{
-    double sum = 0, n = 0;
-
-    for (size_t i = 0; i < count; i++)
-        if (isfinite(values[i])) {
-            sum += (double)values[i] * (double)values[i];
-            n += 1;
-        }
-    return n > 0 ? sum / n : 0;
-}
-
-static void compare(const char *what, const float *want, const float *got,
-                    size_t count, const double allowed[2])
-{
-    double scale = sqrt(mean_square(want, count));
-
-    for (size_t i = 0; i < count; i++) {
-        double size = fabs((double)want[i]);
-        double gap = fabs((double)got[i] - (double)want[i]);
-        double most =
-            allowed[0] * fmax(size, scale) + allowed[1] * size + 1e-37;
-
-        if (gap <= most || got[i] == want[i] ||
-            (isnan(got[i]) && isnan(want[i])))
-            continue;
-        ck_abort_msg("%s: number %zu of %zu is %.9g, on the CPU %.9g: apart by "
-                     "%.3g, allowed %.3g",
-                     what, i, count, (double)got[i], (double)want[i], gap,
-                     most);
-    }
-}
-
-void parity_same(struct parity *p, const char *what, struct twin floats,
-                 size_t count, double tolerance)
-{
-    size_t bytes = count * sizeof(float);
-
-    compare(what, parity_read(p, PARITY_CPU, floats, bytes),
-            parity_read(p, PARITY_CUDA, floats, bytes), count,
-            (double[]){tolerance, 0});
-}
-
-void parity_same_map(struct parity *p, const char *what, struct twin map,
-                     struct ld_shape shape, double tolerance)
-{
-    /* Half a unit of bf16's last place, and a little for the CPU's own. */
-    double rounding = p->precision == LD_PRECISION_BF16 ? 0x1.01p-8 : 0;
-
-    compare(what, parity_read_map(p, PARITY_CPU, map, shape),
-            parity_read_map(p, PARITY_CUDA, map, shape), parity_count(shape),
-            (double[]){tolerance, rounding});
-}
-
-void parity_same_bytes(struct parity *p, const char *what, struct twin bytes,
-                       size_t n)
-{
-    const unsigned char *want = parity_read(p, PARITY_CPU, bytes, n);
-    const unsigned char *got = parity_read(p, PARITY_CUDA, bytes, n);
-
-    for (size_t i = 0; i < n; i++)
-        if (got[i] != want[i])
-            ck_abort_msg("%s: byte %zu is %d, on the CPU %d", what, i, got[i],
-                         want[i]);
 }

@@ -10,9 +10,9 @@
  *         p.dev[i]->ops->add(p.dev[i], y.at[i], x.at[i], shape);
  *     parity_same_map(&p, "add", y, shape, 1e-6);
  *
- * What goes into a map is first rounded to the numbers of the plug-in's maps,
- * so that both compute from the same. All belongs to one struct parity and dies
- * with it. */
+ * What goes into a map is first rounded to numbers that the plug-in's products
+ * take as they are, so that both compute from the same. All belongs to one
+ * struct parity and dies with it. */
 #pragma once
 
 #include "kernels/base/mem.h"
@@ -28,25 +28,38 @@ struct twin {
 struct parity {
     struct ld_device *dev[PARITY_DEVICES];
     enum ld_precision precision; /* of the plug-in */
+    uint64_t seed;
+    int number; /* of the case */
     struct ld_arena arena;
     struct ld_rng rng;
     struct twin owned[256];
     int n_owned;
+    double nearest; /* what came nearest to its bound: the share of that */
+    char nearest_what[256];
 };
+
+/* Loop tests run once in each: the first two, or all where products matter. */
+extern const enum ld_precision parity_precisions[3]; /* fp32, bf16, tf32 */
+const char *parity_name(enum ld_precision precision);
 
 /* Prints the seed, which is taken from $LD_SEED where that is set. False where
  * there is no GPU: the test, counted as skipped with the reason, returns. */
 bool parity_open(struct parity *p, enum ld_precision precision, uint64_t seed);
-
-/* Case i of a loop test: fp32 if i is even, else bf16; the seed is i / 2. */
-bool parity_case(struct parity *p, int i);
+/* Prints what came nearest to its bound. */
 void parity_close(struct parity *p);
 
-/* On the host: zeros; N(0, 1), rounded as in a map; 0 <= number < n. */
+/* Opens, runs n cases, each with random numbers and memory of its own, closes:
+ * opening a GPU takes longer than the cases. */
+void parity_cases(enum ld_precision precision, int n,
+                  void (*run)(struct parity *p));
+
+/* On the host: zeros; N(0, 1); the same, rounded as parity_rounded does;
+ * 0 <= number < n. */
 void *parity_host(struct parity *p, size_t count, size_t size);
 float *parity_normal(struct parity *p, size_t count);
+float *parity_factors(struct parity *p, size_t count);
 int parity_below(struct parity *p, int n);
-/* Nearest number of the plug-in's maps. */
+/* Nearest number that the plug-in's products take as it is. */
 float parity_rounded(const struct parity *p, float x);
 
 size_t parity_count(struct ld_shape shape); /* without padding */
@@ -70,12 +83,27 @@ const float *parity_read_map(struct parity *p, int device, struct twin map,
 
 /* Fails the test, printing `what`, unless each number is within
  * tolerance * max(|number|, root mean square of all) of the CPU's, and not a
- * number where the CPU's is none. Of a map there is added what rounding to its
- * numbers costs: 2^-8 of a number in bf16. */
+ * number where the CPU's is none. A map of bf16 is held against the CPU's
+ * numbers rounded, of which few may be a step off, if tolerance is 0 none. */
 void parity_same(struct parity *p, const char *what, struct twin floats,
                  size_t count, double tolerance);
 void parity_same_map(struct parity *p, const char *what, struct twin map,
                      struct ld_shape shape, double tolerance);
+
+/* Fails the test, printing `what`, unless |cuda - cpu|, as an L2 norm, is about
+ * what was predicted, relative to |cpu|; no difference may be far larger. What
+ * the rounding of a map's own numbers costs is added to the prediction. */
+void parity_near(struct parity *p, const char *what, struct twin floats,
+                 size_t count, double predicted);
+void parity_near_map(struct parity *p, const char *what, struct twin map,
+                     struct ld_shape shape, double predicted);
+
+/* Predictions, independent of each other: n roundings to the numbers of
+ * products (fp32: 0); sums of k products in fp32; both. */
+double parity_roundings(const struct parity *p, int n);
+double parity_sums(const struct parity *p, size_t k);
+double parity_both(double a, double b);
+
 void parity_same_bytes(struct parity *p, const char *what, struct twin bytes,
                        size_t n);
 

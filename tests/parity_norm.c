@@ -158,29 +158,31 @@ static void check(struct parity *p, struct normed *t)
     parity_same_map(p, "dx in the place of dy", t->dy, t->shape, CLOSE);
 }
 
-START_TEST(group_norms_and_their_gradients_agree)
+static void check_group_norm(struct parity *p)
 {
-    struct parity p;
     struct normed t;
 
-    if (!parity_case(&p, _i))
-        return;
-    t = normed_of(&p, cases[_i / 2].shape, cases[_i / 2].groups, 0);
-    check(&p, &t);
-    parity_close(&p);
+    t = normed_of(p, cases[p->number].shape, cases[p->number].groups, 0);
+    check(p, &t);
+}
+
+START_TEST(group_norms_and_their_gradients_agree)
+{
+    parity_cases(parity_precisions[_i], N_CASES, check_group_norm);
 }
 END_TEST
 
-START_TEST(batch_norms_and_their_gradients_agree)
+static void check_batch_norm(struct parity *p)
 {
-    struct parity p;
     struct normed t;
 
-    if (!parity_case(&p, _i))
-        return;
-    t = normed_of(&p, cases[_i / 2].shape, 0, 0);
-    check(&p, &t);
-    parity_close(&p);
+    t = normed_of(p, cases[p->number].shape, 0, 0);
+    check(p, &t);
+}
+
+START_TEST(batch_norms_and_their_gradients_agree)
+{
+    parity_cases(parity_precisions[_i], N_CASES, check_batch_norm);
 }
 END_TEST
 
@@ -201,23 +203,24 @@ START_TEST(no_digits_are_lost_far_from_zero)
 }
 END_TEST
 
-START_TEST(a_nan_is_never_clamped_away)
+static void check_nan(struct parity *p)
 {
     struct ld_shape shape = {1, 16, 3, 3};
-    struct parity p;
     struct normed t;
     float *x;
 
-    if (!parity_case(&p, _i))
-        return;
-    t = normed_of(&p, shape, 16, 0);
-    x = parity_normal(&p, parity_count(shape));
+    t = normed_of(p, shape, 16, 0);
+    x = parity_normal(p, parity_count(shape));
     x[4] = NAN;
-    t.x = parity_map(&p, x, shape);
-    forward(&p, &t);
-    parity_same_map(&p, "y", t.y, shape, CLOSE);
-    ck_assert(isnan(parity_read_map(&p, PARITY_CUDA, t.y, shape)[4]));
-    parity_close(&p);
+    t.x = parity_map(p, x, shape);
+    forward(p, &t);
+    parity_same_map(p, "y", t.y, shape, CLOSE);
+    ck_assert(isnan(parity_read_map(p, PARITY_CUDA, t.y, shape)[4]));
+}
+
+START_TEST(a_nan_is_never_clamped_away)
+{
+    parity_cases(parity_precisions[_i], 1, check_nan);
 }
 END_TEST
 
@@ -275,10 +278,8 @@ Suite *suite(void)
     Suite *s = suite_create("parity of norms");
     TCase *c = tcase_create("norms");
 
-    tcase_add_loop_test(c, group_norms_and_their_gradients_agree, 0,
-                        2 * N_CASES);
-    tcase_add_loop_test(c, batch_norms_and_their_gradients_agree, 0,
-                        2 * N_CASES);
+    tcase_add_loop_test(c, group_norms_and_their_gradients_agree, 0, 2);
+    tcase_add_loop_test(c, batch_norms_and_their_gradients_agree, 0, 2);
     tcase_add_loop_test(c, no_digits_are_lost_far_from_zero, 0, 2);
     tcase_add_loop_test(c, a_nan_is_never_clamped_away, 0, 2);
     tcase_add_loop_test(c, folding_and_unfolding_agree, 0, 4);

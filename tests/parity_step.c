@@ -4,6 +4,7 @@
 
 #include "tests/devices.h"
 #include "tests/lesson.h"
+#include "tests/parity.h"
 #include "tests/suite.h"
 
 /* Whole training steps of a small net, on the CPU and by CUDA's kernels. */
@@ -90,13 +91,19 @@ static const float *gradient_of(struct training *t, int i, size_t *count)
     return out;
 }
 
-/* The worst |gradient's difference| / |gradient| of a parameter, in L2; one
- * that is a rounding's of the largest is none. */
-static double worst_gradient(struct training *cpu, struct training *cuda,
-                             double floor, const char **where)
+/* |gradient's difference| / |gradient|, in L2: of all, and the worst of a
+ * parameter; one that is a rounding's of the largest is none. */
+struct gradient_gap {
+    double all, worst;
+    const char *where; /* the worst is */
+};
+
+static struct gradient_gap gradient_gap(struct training *cpu,
+                                        struct training *cuda)
 {
+    struct gradient_gap g = {0, 0, ""};
+    double gaps = 0, sizes = 0;
     struct ld_param *params;
-    double worst = 0;
     int n;
 
     params = ld_net_params(cpu->l.student, &n);
@@ -112,13 +119,16 @@ static double worst_gradient(struct training *cpu, struct training *cuda,
             gap += d * d;
             size += (double)want[k] * (double)want[k];
         }
-        gap = sqrt(gap) / fmax(sqrt(size), floor);
-        if (count == 0 || gap <= worst)
+        gaps += gap;
+        sizes += size;
+        gap = sqrt(gap) / fmax(sqrt(size), 1e-4);
+        if (gap <= g.worst)
             continue;
-        worst = gap;
-        *where = params[i].value.name;
+        g.worst = gap;
+        g.where = params[i].value.name;
     }
-    return worst;
+    g.all = sqrt(gaps / sizes);
+    return g;
 }
 
 static double worst_term(const struct ld_loss_terms *want,
@@ -144,15 +154,27 @@ static const struct {
              {LD_HEAD_GFLV2, false}, {LD_HEAD_ATSS, false},
              {LD_HEAD_FCOS, false},  {LD_HEAD_RETINA, false}};
 
-static void compare_step(int i, enum ld_precision precision, double terms_close,
-                         double gradients_close)
+/* What may be between two devices. Terms only depend on rounding; a gradient
+ * also on units of a ReLU that are so near to 0 that rounding turns them on or
+ * off: seldom one in fp32, which moves a parameter's by 1e-3, and some in a
+ * hundred in bf16. About twice of what was seen with five beginnings. */
+struct closeness {
+    double terms, all, worst;
+};
+
+static const struct closeness in_fp32 = {5e-5, 1e-3, 1e-2},
+                              in_tf32 = {0.015, 0.015, 0.03},
+                              in_bf16 = {0.1, 0.1, 0.4};
+
+static void compare_step(int i, enum ld_precision precision,
+                         const struct closeness *close)
 {
     struct ld_device *dev = open_cuda(precision);
     struct ld_model model = lesson_model;
     struct training cpu, cuda;
     struct ld_loss_terms want, got;
-    const char *where = "";
-    double worst[2];
+    struct gradient_gap gap;
+    double terms;
 
     if (!dev)
         return;
@@ -163,46 +185,54 @@ static void compare_step(int i, enum ld_precision precision, double terms_close,
     got = gradients(&cuda, 1);
     ck_assert(ld_loss_term(&want, LD_TERM_LD) > 0);
     ck_assert((ld_loss_term(&want, LD_TERM_IM) > 0) == STEPS[i].imitates);
-    worst[0] = worst_term(&want, &got);
-    worst[1] = worst_gradient(&cpu, &cuda, 1e-4, &where);
-    printf("# head %d%s: loss %.7g, terms within %.2g, gradients within %.2g "
-           "(%s)\n",
-           (int)model.head, STEPS[i].imitates ? ", imitating" : "",
-           ld_loss_total(&want), worst[0], worst[1], where);
-    ck_assert_double_lt(worst[0], terms_close);
-    ck_assert_double_lt(worst[1], gradients_close);
+    terms = worst_term(&want, &got);
+    gap = gradient_gap(&cpu, &cuda);
+    printf("# %s, head %d%s: loss %.7g, terms within %.2g, gradients within "
+           "%.2g, the worst %.2g (%s)\n",
+           parity_name(precision), (int)model.head,
+           STEPS[i].imitates ? ", imitating" : "", ld_loss_total(&want), terms,
+           gap.all, gap.worst, gap.where);
+    ck_assert_double_lt(terms, close->terms);
+    ck_assert_double_lt(gap.all, close->all);
+    ck_assert_double_lt(gap.worst, close->worst);
     training_close(&cuda);
     training_close(&cpu);
 }
 
 START_TEST(losses_and_gradients_of_a_step_agree)
 {
-    compare_step(_i, LD_PRECISION_FP32, 1e-4, 1e-3);
+    compare_step(_i, LD_PRECISION_FP32, &in_fp32);
+}
+END_TEST
+
+static const int SOME[] = {1, 2, 5};
+
+START_TEST(losses_and_gradients_of_a_step_in_tf32_are_near)
+{
+    compare_step(SOME[_i], LD_PRECISION_TF32, &in_tf32);
 }
 END_TEST
 
 START_TEST(losses_and_gradients_of_a_step_in_bf16_are_near)
 {
-    static const int some[] = {1, 2, 5};
-
-    compare_step(some[_i], LD_PRECISION_BF16, 0.1, 0.25);
+    compare_step(SOME[_i], LD_PRECISION_BF16, &in_bf16);
 }
 END_TEST
 
 /* ---- twenty steps ---- */
 
-/* As tests/test_train_step.c: steps amplify rounding. bf16 rounds every map to
- * 2^-9: the gradients' noise of some percent moves the loss by one or two. */
+/* As tests/test_train_step.c: steps amplify rounding. That of bf16 and tf32
+ * moves the loss by a percent or two. */
 static double curve_tolerance(enum ld_precision precision, int step)
 {
-    if (precision == LD_PRECISION_BF16)
-        return 0.1;
-    return step < 3 ? 1e-4 : step < 8 ? 4e-3 : 0.05;
+    if (precision != LD_PRECISION_FP32)
+        return 0.04;
+    return step < 3 ? 1e-4 : 4e-3;
 }
 
 START_TEST(twenty_steps_follow_the_cpu)
 {
-    enum ld_precision precision = _i ? LD_PRECISION_BF16 : LD_PRECISION_FP32;
+    enum ld_precision precision = parity_precisions[_i];
     struct ld_device *dev = open_cuda(precision);
     struct ld_sgd sgd = {.rate = 0.01F, .momentum = 0.9F, .decay = 1e-4F};
     struct training cpu, cuda;
@@ -300,9 +330,11 @@ Suite *suite(void)
     TCase *c = tcase_create("steps");
 
     tcase_add_loop_test(c, losses_and_gradients_of_a_step_agree, 0, 6);
+    tcase_add_loop_test(c, losses_and_gradients_of_a_step_in_tf32_are_near, 0,
+                        3);
     tcase_add_loop_test(c, losses_and_gradients_of_a_step_in_bf16_are_near, 0,
                         3);
-    tcase_add_loop_test(c, twenty_steps_follow_the_cpu, 0, 2);
+    tcase_add_loop_test(c, twenty_steps_follow_the_cpu, 0, 3);
     tcase_add_test(c, a_nan_names_its_step_and_parameters_stay);
     suite_add_tcase(s, c);
     return s;
