@@ -11,7 +11,9 @@ static void run(void (*kernel)(P...), dim3 grid, dim3 block, A... args)
 
     config.gridDim = grid;
     config.blockDim = block;
+    (void)cudaStreamCreateWithFlags(&config.stream, cudaStreamNonBlocking);
     (void)cudaLaunchKernelEx(&config, kernel, P(args)...);
+    (void)cudaStreamDestroy(config.stream);
 }
 
 static __global__ void sum_kernel(double *to, const double *from)

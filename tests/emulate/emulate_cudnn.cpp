@@ -3,11 +3,13 @@
  * those of an odd height, as the real one has none for some questions. */
 #include "cuda_bf16.h"
 #include "cupti.h"
+#include "emulate_tf32.h"
 #include "kernels/cuda/conv_cudnn.h"
 
 #include <cstdio>
 
 struct ld_cudnn {
+    cudaStream_t stream;
     int n_plans;
 };
 
@@ -57,6 +59,13 @@ double *unpack(const void *from, size_t n, bool bf16, bool made)
         to[i] = bf16 ? __bfloat162float(((const __nv_bfloat16 *)from)[i])
                      : ((const float *)from)[i];
     return to;
+}
+
+/* What a product reads of floats. */
+void cut(double *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = emulate_tf32((float)x[i]);
 }
 
 void pack(void *to, double *from, size_t n, bool bf16, bool made)
@@ -127,9 +136,13 @@ void finish(const struct ld_cudnn_question *q,
 
 } // namespace
 
-struct ld_cudnn *ld_cudnn_open(const char *, cudaStream_t)
+struct ld_cudnn *ld_cudnn_open(const char *, cudaStream_t stream)
 {
-    return (struct ld_cudnn *)calloc(1, sizeof(struct ld_cudnn));
+    struct ld_cudnn *cudnn = (struct ld_cudnn *)calloc(1, sizeof(*cudnn));
+
+    must(cudnn != NULL, "no memory");
+    cudnn->stream = stream;
+    return cudnn;
 }
 
 void ld_cudnn_close(struct ld_cudnn *cudnn)
@@ -185,6 +198,12 @@ static void run(const struct ld_cudnn_question *q,
 
     must((uintptr_t)o->workspace % ALIGN == 0, "a workspace off 16 bytes");
     memset(o->workspace, 0xff, WORKSPACE);
+    if (!q->bf16 && !data)
+        cut(x, n_x);
+    if (!q->bf16 && !weights)
+        cut(w, n_w);
+    if (!q->bf16 && !forward)
+        cut(y, n_y);
     convolve(q, x, w, y);
     if (q->finishes)
         finish(q, o, y);
@@ -193,7 +212,7 @@ static void run(const struct ld_cudnn_question *q,
     pack(o->y, y, n_y, q->bf16, forward);
 }
 
-bool ld_cudnn_plan_run(struct ld_cudnn *, const struct ld_cudnn_plan *plan,
+bool ld_cudnn_plan_run(struct ld_cudnn *cudnn, const struct ld_cudnn_plan *plan,
                        const struct ld_cudnn_operands *operands,
                        struct ld_err *)
 {
@@ -202,7 +221,7 @@ bool ld_cudnn_plan_run(struct ld_cudnn *, const struct ld_cudnn_plan *plan,
 
     must(!q.finishes || !q.residual || o.identity != o.y,
          "an identity that is written");
-    (void)emulate_enqueue([=]() {
+    (void)emulate_enqueue(cudnn->stream, [=]() {
         emulate_activity activity(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, 0,
                                   "emulated_convolution");
 

@@ -2,6 +2,7 @@
 #include "cublasLt.h"
 #include "cuda_bf16.h"
 #include "cupti.h"
+#include "emulate_tf32.h"
 
 #include <cstdio>
 
@@ -25,7 +26,7 @@ struct emulate_layout {
 
 struct emulate_preference {
     uint64_t workspace;
-    uint32_t alignment[4];
+    uint32_t alignment[4], reductions;
 };
 
 namespace
@@ -135,16 +136,6 @@ void write(void *data, cudaDataType type, int64_t at, double value)
         ((float *)data)[at] = (float)value;
 }
 
-/* Row i of op(X), of `n` numbers, in double; `turn` says that a column of X is
- * a row of op(X). */
-void unpack(double *to, const void *data, const emulate_layout *l,
-            int64_t first, uint64_t i, uint64_t n, bool turn)
-{
-    for (uint64_t j = 0; j < n; j++)
-        to[j] = read(data, l->type,
-                     first + (int64_t)(turn ? i * l->ld + j : j * l->ld + i));
-}
-
 struct operands {
     const emulate_matmul *desc;
     const emulate_layout *a, *b, *d;
@@ -152,6 +143,23 @@ struct operands {
     void *d_data;
     float alpha, beta;
 };
+
+/* Row i of op(X), of `n` numbers, in double; `turn` says that a column of X is
+ * a row of op(X). */
+void unpack(double *to, const struct operands *o, const void *data,
+            const emulate_layout *l, int64_t first, uint64_t i, uint64_t n,
+            bool turn)
+{
+    bool cut = o->desc->compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+
+    for (uint64_t j = 0; j < n; j++) {
+        double x =
+            read(data, l->type,
+                 first + (int64_t)(turn ? i * l->ld + j : j * l->ld + i));
+
+        to[j] = cut ? emulate_tf32((float)x) : x;
+    }
+}
 
 double finished(const struct operands *o, double sum, uint64_t row, int64_t at)
 {
@@ -178,10 +186,10 @@ void multiply(const struct operands *o, int32_t batch)
 
     must(a && b && sum, "no memory");
     for (uint64_t k = 0; k < s.k; k++) /* (k, m) */
-        unpack(a + k * s.m, o->a_data, o->a, batch * o->a->stride, k, s.m,
+        unpack(a + k * s.m, o, o->a_data, o->a, batch * o->a->stride, k, s.m,
                !o->desc->turn_a);
     for (uint64_t j = 0; j < s.n; j++) {
-        unpack(b, o->b_data, o->b, batch * o->b->stride, j, s.k,
+        unpack(b, o, o->b_data, o->b, batch * o->b->stride, j, s.k,
                !o->desc->turn_b);
         memset(sum, 0, s.m * sizeof(double));
         for (uint64_t k = 0; k < s.k; k++)
@@ -285,7 +293,8 @@ cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
 cublasStatus_t
 cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference)
 {
-    *preference = made(emulate_preference{0, {256, 256, 256, 256}});
+    *preference = made(emulate_preference{
+        0, {256, 256, 256, 256}, CUBLASLT_REDUCTION_SCHEME_MASK});
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -303,6 +312,8 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(
 {
     if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES)
         set(&preference->workspace, value, bytes);
+    else if (attribute == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK)
+        set(&preference->reductions, value, bytes);
     else
         set(&preference->alignment[attribute -
                                    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES],
@@ -322,6 +333,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
     must(preference->workspace >= WORKSPACE, "little workspace");
     for (uint32_t alignment : preference->alignment)
         must(alignment == ALIGN, "an alignment that is not promised");
+    must(d->type == CUDA_R_32F ||
+             preference->reductions == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE,
+         "parts of a sum in bf16");
     *result = cublasLtMatmulHeuristicResult_t{};
     result->algo = algo_of(desc, a, b, d);
     result->workspaceSize = WORKSPACE;
@@ -336,7 +350,7 @@ cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
                const void *b_data, cublasLtMatrixLayout_t b, const void *beta,
                const void *c_data, cublasLtMatrixLayout_t c, void *d_data,
                cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t *algo,
-               void *workspace, size_t workspace_bytes, cudaStream_t)
+               void *workspace, size_t workspace_bytes, cudaStream_t stream)
 {
     emulate_matmul as = *desc;
     emulate_layout of_a = *a, of_b = *b, of_d = *d;
@@ -352,7 +366,7 @@ cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
          "a matrix off 16 bytes");
     must(!(desc->epilogue & CUBLASLT_EPILOGUE_BIAS) || aligned(desc->bias),
          "a bias off 16 bytes");
-    (void)emulate_enqueue([=]() {
+    (void)emulate_enqueue(stream, [=]() {
         struct operands o = {&as,    &of_a,  &of_b,  &of_d, a_data,
                              b_data, c_data, d_data, by,    keep};
         emulate_activity activity(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, 0,
