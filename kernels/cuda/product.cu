@@ -151,11 +151,14 @@ static cublasStatus_t make_matmul(const struct ld_cuda *cuda,
     return status;
 }
 
-/* Where k is split, the parts' sums are of fp32, whatever D is: the library may
- * else add them up in bf16. */
-static cublasStatus_t prefer(cublasLtMatmulPreference_t preference)
+/* Where k is split, the parts are added up in fp32: in place only where D is
+ * that. */
+static cublasStatus_t prefer(cublasLtMatmulPreference_t preference,
+                             bool to_float)
 {
-    static const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    const uint32_t reductions =
+        CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE |
+        (to_float ? CUBLASLT_REDUCTION_SCHEME_INPLACE : 0);
     static const cublasLtMatmulPreferenceAttributes_t matrices[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
@@ -177,7 +180,7 @@ static cublasStatus_t prefer(cublasLtMatmulPreference_t preference)
 }
 
 static cublasStatus_t choose(const struct ld_cuda *cuda,
-                             struct ld_cuda_product *p)
+                             struct ld_cuda_product *p, bool to_float)
 {
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t best = {};
@@ -185,7 +188,7 @@ static cublasStatus_t choose(const struct ld_cuda *cuda,
     cublasStatus_t status = cublasLtMatmulPreferenceCreate(&preference);
 
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = prefer(preference);
+        status = prefer(preference, to_float);
     if (status == CUBLAS_STATUS_SUCCESS)
         status = cublasLtMatmulAlgoGetHeuristic(cuda->math->lt, p->matmul, p->a,
                                                 p->b, p->d, p->d, preference, 1,
@@ -213,7 +216,7 @@ ld_cuda_product_new(struct ld_cuda *cuda,
     if (status == CUBLAS_STATUS_SUCCESS)
         status = make_matmul(cuda, p, desc);
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = choose(cuda, p);
+        status = choose(cuda, p, desc->to_float || !ld_cuda_is_bf16(cuda));
     if (status == CUBLAS_STATUS_SUCCESS)
         return p;
     ld_fail(err, LD_ERR_DEVICE,

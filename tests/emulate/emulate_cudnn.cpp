@@ -84,17 +84,20 @@ void add_tap(const struct ld_cudnn_question *q, double *x, double *w, double *y)
     int C = q->in.C / q->groups, O = q->O / q->groups;
     size_t row = (size_t)q->kernel * q->kernel * C;
 
-    for (int o = 0; o < q->O; o++)
-        for (int c = 0; c < C; c++) {
-            double *at_x = &x[o / O * C + c], *at_w = &w[o * row + c];
+    for (int o = 0; o < q->O; o++) {
+        double *at_x = x + o / O * C, *at_w = w + o * row, sum = 0, by = y[o];
 
-            if (q->pass == LD_CUDNN_FORWARD)
-                y[o] += *at_x * *at_w;
-            else if (q->pass == LD_CUDNN_DATA)
-                *at_x += y[o] * *at_w;
-            else
-                *at_w += y[o] * *at_x;
-        }
+        if (q->pass == LD_CUDNN_FORWARD)
+            for (int c = 0; c < C; c++)
+                sum += at_x[c] * at_w[c];
+        else if (q->pass == LD_CUDNN_DATA)
+            for (int c = 0; c < C; c++)
+                at_x[c] += by * at_w[c];
+        else
+            for (int c = 0; c < C; c++)
+                at_w[c] += by * at_x[c];
+        y[o] += sum;
+    }
 }
 
 void convolve(const struct ld_cudnn_question *q, double *x, double *w,
