@@ -176,6 +176,25 @@ ok "which does not move with it" $?
 runs "it is evaluated" "$distill" eval student/latest.h5 --json results.json
 runs "with votes as well" "$distill" eval student/latest.h5 --set test.nms=voting --json votes.json --set test.score=0
 "$distill" eval student/latest.h5 --json plain.json --set test.score=0 >out.txt 2>&1
+if [ -e "$bin/kernels/cuda/ld_cuda_emulated.so" ]; then
+    mkdir gpu
+    cp "$distill" gpu
+    cp "$bin/kernels/cuda/ld_cuda_emulated.so" gpu/ld_cuda.so
+    for n in 1 9; do
+        gpu/ld-distill eval student/latest.h5 --json "$n.json" --set test.score=0 --set precision=fp32 \
+            --device cuda --threads $n >out.txt 2>&1
+    done
+    same "threads beside a GPU find what one finds" 1.json 9.json
+    [ "$(wc -l <9.json)" -eq "$(wc -l <plain.json)" ]
+    ok "as many as are found on the CPU" $?
+else
+    skipped=$((skipped + 2))
+    echo "SKIP an emulated GPU: no C++ compiler to build its plug-in with"
+fi
+cp shapes/images/val_000002.png kept
+head -c 300 kept >shapes/images/val_000002.png
+refuses "an image that is cut short" "val_000002.png: truncated" "$distill" eval student/latest.h5 --json none
+cp kept shapes/images/val_000002.png
 ! cmp -s votes.json plain.json
 ok "which move boxes" $?
 runs "detections are drawn" "$distill" detect shapes/images/val_000001.jpg --checkpoint student/latest.h5 --out drawn
