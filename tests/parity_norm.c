@@ -1,5 +1,6 @@
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tests/parity.h"
 #include "tests/suite.h"
@@ -224,6 +225,24 @@ START_TEST(a_nan_is_never_clamped_away)
 }
 END_TEST
 
+START_TEST(more_images_than_there_is_room_for_are_a_fault)
+{
+    struct ld_shape shape = {1 << 13, 72, 1, 1}; /* 2^19 numbers have room */
+    struct ld_err err = {0};
+    struct parity p;
+    struct normed t;
+
+    if (!parity_open(&p, LD_PRECISION_FP32, 0))
+        return;
+    t = normed_of(&p, shape, 0, 0);
+    forward(&p, &t);
+    ck_assert(!p.dev[PARITY_CUDA]->ops->sync(p.dev[PARITY_CUDA], &err));
+    ck_assert_int_eq(err.code, LD_ERR_DEVICE);
+    ck_assert_msg(strstr(err.text, "at most 7281 images"), "%s", err.text);
+    parity_close(&p);
+}
+END_TEST
+
 /* ---- batch norms on stored statistics ---- */
 
 START_TEST(folding_and_unfolding_agree)
@@ -282,6 +301,7 @@ Suite *suite(void)
     tcase_add_loop_test(c, batch_norms_and_their_gradients_agree, 0, 2);
     tcase_add_loop_test(c, no_digits_are_lost_far_from_zero, 0, 2);
     tcase_add_loop_test(c, a_nan_is_never_clamped_away, 0, 2);
+    tcase_add_test(c, more_images_than_there_is_room_for_are_a_fault);
     tcase_add_loop_test(c, folding_and_unfolding_agree, 0, 4);
     suite_add_tcase(s, c);
     return s;

@@ -136,7 +136,8 @@ static void forward(struct ld_device *dev, float *y, const float *x,
         ld_cuda_norm_small_forward(cuda, y, x, &a);
         return;
     }
-    cut(cuda, &a);
+    if (!cut(cuda, &a))
+        return;
     with_numbers(cuda, [&](auto zero) {
         using T = decltype(zero);
         launch(cuda, moments_kernel<T>, grid_of(a), LD_CUDA_BLOCK, (const T *)x,

@@ -136,7 +136,8 @@ static void backward(struct ld_device *dev, float *dx, const float *dy,
     struct ld_cuda *cuda = ld_cuda_of(dev);
     int n_sets = a.sets ? a.shape.N * a.sets : a.shape.C;
 
-    cut(cuda, &a);
+    if (!cut(cuda, &a))
+        return;
     if (ld_cuda_norm_is_small(&a)) {
         a.pieces = 1;
         ld_cuda_norm_small_backward(cuda, dx, dy, x, &a);

@@ -45,8 +45,10 @@ static inline int columns_of(const struct norm *a)
     return (ld_cuda_padded(a->shape.C) + WIDTH - 1) / WIDTH;
 }
 
-static inline void cut(struct ld_cuda *cuda, struct norm *a)
+/* False, a fault of the device: more images than there is room for. */
+static inline bool cut(struct ld_cuda *cuda, struct norm *a)
 {
+    size_t numbers = (size_t)a->shape.N * (size_t)ld_cuda_padded(a->shape.C);
     int places = a->shape.H * a->shape.W;
     int most = BLOCKS / (a->shape.N * columns_of(a));
     int pieces = (places + PIECE - 1) / PIECE;
@@ -57,6 +59,12 @@ static inline void cut(struct ld_cuda *cuda, struct norm *a)
     a->pieces = (places + a->piece - 1) / a->piece;
     a->parts = (struct pair *)cuda->workspace;
     a->slopes = a->parts + HALF;
+    return numbers <= HALF ||
+           ld_fail(&cuda->fault, LD_ERR_DEVICE,
+                   "cuda: normalising %d images of %d channels at once, "
+                   "expected at most %zu images",
+                   a->shape.N, a->shape.C,
+                   HALF / (size_t)ld_cuda_padded(a->shape.C));
 }
 
 static __device__ __forceinline__ int places_of(const struct norm &a, int piece)
