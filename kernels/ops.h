@@ -244,12 +244,12 @@ struct ld_ops {
                                const struct ld_conv *conv, float *dx,
                                const float *dy, const void *packed,
                                void *scratch);
-    /* dweight (O, C / groups, k, k) += , dbias (O) +=, the latter unless
-     * NULL. */
+    /* First, unless `y` is NULL, relu_backward of dy and y. Then dweight (O, C
+     * / groups, k, k) += , dbias (O) +=, the latter unless NULL. */
     void (*conv_backward_weights)(struct ld_device *dev,
                                   const struct ld_conv *conv, float *dweight,
-                                  float *dbias, const float *dy, const float *x,
-                                  void *scratch);
+                                  float *dbias, float *dy, const float *y,
+                                  const float *x, void *scratch);
 
     /* ---- deformable convolution: the same calls ---- */
     struct ld_deform *(*deform_new)(struct ld_device *dev,

@@ -134,8 +134,8 @@ static void run_way(struct bench *b, int way)
         return;
     ops->conv_backward_data(b->dev, b->conv, b->dx, b->y, b->conv_packed,
                             b->scratch);
-    ops->conv_backward_weights(b->dev, b->conv, b->dw, b->dbias, b->y, b->x,
-                               b->scratch);
+    ops->conv_backward_weights(b->dev, b->conv, b->dw, b->dbias, b->y, NULL,
+                               b->x, b->scratch);
 }
 
 static double now(void)

@@ -23,7 +23,8 @@ struct pair {
     struct ld_conv_desc desc;
     struct ld_conv *conv[PARITY_DEVICES];
     void *packed[PARITY_DEVICES], *scratch[PARITY_DEVICES];
-    struct twin weight, scale, bias, x, y, identity, dx, dy, dweight, dbias;
+    struct twin weight, scale, bias, x, y, identity, mask, dx, dy, dweight,
+        dbias;
     size_t n_weights;
 };
 
@@ -79,6 +80,8 @@ static struct pair pair_new(struct parity *p, struct ld_conv_desc desc)
     c.dx = parity_map(
         p, desc.adds ? parity_normal(p, parity_count(desc.in)) : NULL, desc.in);
     c.dy = parity_map(p, parity_normal(p, parity_count(out)), out);
+    if (desc.relu) /* their own y's differ about 0 */
+        c.mask = parity_map(p, parity_normal(p, parity_count(out)), out);
     for (int i = 0; i < PARITY_DEVICES; i++)
         prepare(p, &c, i);
     return c;
@@ -108,7 +111,8 @@ static void pair_run(struct parity *p, const struct pair *c)
                                     c->packed[i], c->scratch[i]);
         ops->conv_backward_weights(dev, c->conv[i], c->dweight.at[i],
                                    c->bias.at[i] ? c->dbias.at[i] : NULL,
-                                   c->dy.at[i], c->x.at[i], c->scratch[i]);
+                                   c->dy.at[i], c->mask.at[i], c->x.at[i],
+                                   c->scratch[i]);
     }
 }
 
@@ -158,6 +162,8 @@ static void check(struct parity *p, struct ld_conv_desc desc)
         parity_near_map(p, what, c.dx, desc.in, e.dx);
     }
     if (desc.train) {
+        snprintf(what, sizeof(what), "dy of (%s)", text);
+        parity_same_map(p, what, c.dy, out, 0);
         snprintf(what, sizeof(what), "dweight of (%s)", text);
         parity_near(p, what, c.dweight, c.n_weights, e.dweight);
         snprintf(what, sizeof(what), "dbias of (%s)", text);
@@ -204,7 +210,8 @@ START_TEST(convolutions_of_random_shapes_agree)
 }
 END_TEST
 
-/* The stem, a residual block's last, heads, downsampling, ResNeXt. */
+/* The stem, a residual block's last, heads, downsampling, ResNeXt; and a map
+ * whose pixels all of the blocks share that sum them. */
 static const struct ld_conv_desc of_detectors[] = {
     {{2, 3, 37, 50}, 64, 7, 2, 3, 1, true, true, false, true, 1, false},
     {{1, 256, 13, 12}, 64, 1, 1, 0, 1, false, true, true, true, 1, true},
@@ -216,6 +223,7 @@ static const struct ld_conv_desc of_detectors[] = {
     {{1, 256, 9, 10}, 256, 3, 2, 1, 1, false, true, false, true, 64, true},
     {{1, 1024, 4, 3}, 1024, 3, 1, 1, 1, false, true, false, true, 32, false},
     {{1, 36, 10, 11}, 24, 3, 1, 1, 1, false, true, false, true, 4, true},
+    {{1, 8, 190, 190}, 40, 1, 1, 0, 1, false, true, false, true, 1, false},
 };
 
 enum { N_OF_DETECTORS = sizeof(of_detectors) / sizeof(of_detectors[0]) };
@@ -258,7 +266,8 @@ static void check_bits(struct parity *p)
     const void *y, *dx, *dw;
     struct pair c;
 
-    desc.residual = desc.adds = false;
+    /* Each makes a pass change what it reads. */
+    desc.residual = desc.adds = desc.relu = false;
     desc.in.W += p->number; /* the emulated cuDNN's, and not */
     c = pair_new(p, desc);
     y_bytes = p->dev[PARITY_CUDA]->ops->map_bytes(p->dev[PARITY_CUDA], desc.in);

@@ -129,8 +129,8 @@ static void stage_backward(struct head *h, struct stage *s)
     ops->conv_backward_data(h->m.dev, s->conv, s->dx, s->dy, s->packed,
                             s->scratch);
     ops->conv_backward_weights(h->m.dev, s->conv, s->weight->grad,
-                               s->bias ? s->bias->grad : NULL, s->dy, s->x,
-                               s->scratch);
+                               s->bias ? s->bias->grad : NULL, s->dy, NULL,
+                               s->x, s->scratch);
     ops->conv_free(h->m.dev, s->conv);
 }
 

@@ -431,8 +431,8 @@ static void folded_run(struct ld_device *dev, const struct folded *f, int C)
     ops->conv_forward(dev, f->conv, f->y, f->x, f->packed, f->shift, NULL,
                       f->scratch);
     ops->conv_backward_data(dev, f->conv, f->dx, f->dy, f->packed, f->scratch);
-    ops->conv_backward_weights(dev, f->conv, f->dfolded, f->dshift, f->dy, f->x,
-                               f->scratch);
+    ops->conv_backward_weights(dev, f->conv, f->dfolded, f->dshift, f->dy, NULL,
+                               f->x, f->scratch);
     ops->bn_unfold(dev, f->dw, f->dfolded, f->dshift, f->w, &f->bn, C, C);
 }
 

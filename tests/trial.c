@@ -135,5 +135,5 @@ void prepared_run(struct maps *m, const struct trial *t,
         ops->conv_backward_data(m->dev, s->conv, s->dx, s->dy, s->packed,
                                 s->scratch);
     ops->conv_backward_weights(m->dev, s->conv, s->dw, bias ? s->dbias : NULL,
-                               s->dy, s->x, s->scratch);
+                               s->dy, NULL, s->x, s->scratch);
 }

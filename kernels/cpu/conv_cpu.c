@@ -318,8 +318,8 @@ void ld_cpu_conv_backward_data(struct ld_device *dev,
 
 void ld_cpu_conv_backward_weights(struct ld_device *dev,
                                   const struct ld_conv *conv, float *dweight,
-                                  float *dbias, const float *dy, const float *x,
-                                  void *scratch)
+                                  float *dbias, float *dy, const float *y,
+                                  const float *x, void *scratch)
 {
     char *packed = (char *)scratch + library_scratch(conv);
     float *bias = (float *)(packed + aligned(conv->gradient->bytes));
@@ -331,6 +331,8 @@ void ld_cpu_conv_backward_weights(struct ld_device *dev,
         .scratch = (char *)scratch + conv->thin_bytes,
     };
 
+    if (y)
+        ld_cpu_relu_backward(dev, dy, y, ld_conv_out(&conv->desc));
     run(dev, conv, LD_DNN_BACKWARD_WEIGHTS, &operands);
     ld_weights_unpack_add(dweight, (const float *)packed, conv->gradient,
                           conv->merged);

@@ -73,8 +73,8 @@ void ld_cpu_conv_backward_data(struct ld_device *dev,
                                void *scratch);
 void ld_cpu_conv_backward_weights(struct ld_device *dev,
                                   const struct ld_conv *conv, float *dweight,
-                                  float *dbias, const float *dy, const float *x,
-                                  void *scratch);
+                                  float *dbias, float *dy, const float *y,
+                                  const float *x, void *scratch);
 
 /* deform_cpu.c; the last in deform_grad_cpu.c */
 struct ld_deform *ld_cpu_deform_new(struct ld_device *dev,

@@ -459,20 +459,22 @@ static void weights_by_tiles(struct ld_cuda *cuda, const struct ld_conv *conv,
 
 void ld_cuda_conv_backward_weights(struct ld_device *dev,
                                    const struct ld_conv *conv, float *dweight,
-                                   float *dbias, const float *dy,
+                                   float *dbias, float *dy, const float *y,
                                    const float *x, void *scratch)
 {
     struct ld_cuda *cuda = ld_cuda_of(dev);
     char *room = (char *)scratch + gradient_bytes(conv);
     bool planned = conv->plan[LD_CUDNN_WEIGHTS] != NULL;
-    struct ld_cudnn_operands o = {(void *)x, scratch, (void *)dy};
+    struct ld_cudnn_operands o = {(void *)x, scratch, dy};
 
     o.workspace = room;
+    if (dbias)
+        ld_cuda_bias_add(cuda, dbias, dy, y, conv->filter.out);
+    else if (y)
+        ld_cuda_relu_backward(dev, dy, y, conv->filter.out);
     if (planned)
         run_plan(cuda, conv->plan[LD_CUDNN_WEIGHTS], &o);
     else
         weights_by_tiles(cuda, conv, scratch, dy, x, room);
     ld_cuda_filter_unpack_add(cuda, &conv->filter, dweight, scratch, planned);
-    if (dbias)
-        ld_cuda_bias_add(cuda, dbias, dy, conv->filter.out);
 }

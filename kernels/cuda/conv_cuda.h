@@ -25,5 +25,5 @@ void ld_cuda_conv_backward_data(struct ld_device *dev,
                                 void *scratch);
 void ld_cuda_conv_backward_weights(struct ld_device *dev,
                                    const struct ld_conv *conv, float *dweight,
-                                   float *dbias, const float *dy,
+                                   float *dbias, float *dy, const float *y,
                                    const float *x, void *scratch);

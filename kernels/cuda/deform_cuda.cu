@@ -315,5 +315,5 @@ void ld_cuda_deform_backward(struct ld_device *dev,
         backward_images(cuda, &b, image);
     ld_cuda_filter_unpack_add(cuda, f, to->dweight, b.l.gradient, false);
     if (to->dbias)
-        ld_cuda_bias_add(cuda, to->dbias, dy, f->out);
+        ld_cuda_bias_add(cuda, to->dbias, (void *)dy, NULL, f->out);
 }

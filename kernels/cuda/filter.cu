@@ -289,12 +289,21 @@ void ld_cuda_finish_run(struct ld_cuda *cuda, const struct ld_cuda_finish *f)
 
 /* A block sums a share of the pixels, of at most 32 lanes of channels: a thread
  * every so many pixels of one lane, then the threads of a lane in their order.
- */
-enum { MOST_LANES = 32, MOST_SHARES = 128, LEAST_PIXELS = 64 };
+ * That many blocks keep a GPU's memory busy. */
+enum { MOST_LANES = 32, MOST_BLOCKS = 512, LEAST_PIXELS = 64 };
 
 template <typename T>
-static __global__ void sum_pixels_kernel(float *sums, const lanes<T> *dy,
-                                         size_t n_pixels, int n_lanes)
+static __device__ void mask(lanes<T> *dy, const lanes<T> &y)
+{
+    for (int c = 0; c < LD_CUDA_LANES; c++)
+        if (!(to_float(y.v[c]) > 0))
+            dy->v[c] = to_number<T>(0);
+}
+
+template <typename T>
+static __global__ void sum_pixels_kernel(float *sums, lanes<T> *dy,
+                                         const lanes<T> *y, size_t n_pixels,
+                                         int n_lanes)
 {
     __shared__ float room[LD_CUDA_BLOCK][LD_CUDA_LANES];
     int first = (int)blockIdx.y * MOST_LANES;
@@ -309,6 +318,10 @@ static __global__ void sum_pixels_kernel(float *sums, const lanes<T> *dy,
         for (size_t p = blockIdx.x * share + row; p < end; p += rows) {
             lanes<T> x = dy[p * n_lanes + lane];
 
+            if (y) {
+                mask(&x, y[p * n_lanes + lane]);
+                dy[p * n_lanes + lane] = x;
+            }
             for (int c = 0; c < LD_CUDA_LANES; c++)
                 sum[c] += to_float(x.v[c]);
         }
@@ -326,38 +339,52 @@ static __global__ void sum_pixels_kernel(float *sums, const lanes<T> *dy,
     }
 }
 
+/* A block has a warp's width of channels; its rows take the shares in turn. */
+enum { SHARE_ROWS = 16, SHARE_BLOCK = SHARE_ROWS * (int)LD_CUDA_WARP };
+
 static __global__ void sum_shares_kernel(float *dbias, const float *sums,
                                          int n_shares, int C)
 {
-    int c = (int)ld_cuda_item();
+    __shared__ float room[SHARE_ROWS][LD_CUDA_WARP];
+    int column = (int)threadIdx.x % LD_CUDA_WARP;
+    int row = (int)threadIdx.x / LD_CUDA_WARP;
+    int c = (int)blockIdx.x * LD_CUDA_WARP + column;
     float sum = 0;
 
-    if (c >= C)
+    if (c < C)
+        for (int i = row; i < n_shares; i += SHARE_ROWS)
+            sum += sums[(size_t)i * ld_cuda_padded(C) + c];
+    room[row][column] = sum;
+    __syncthreads();
+    if (row > 0 || c >= C)
         return;
-    for (int i = 0; i < n_shares; i++)
-        sum += sums[(size_t)i * ld_cuda_padded(C) + c];
+    sum = 0;
+    for (int r = 0; r < SHARE_ROWS; r++)
+        sum += room[r][column];
     dbias[c] += sum;
 }
 
-void ld_cuda_bias_add(struct ld_cuda *cuda, float *dbias, const void *dy,
-                      struct ld_shape shape)
+void ld_cuda_bias_add(struct ld_cuda *cuda, float *dbias, void *dy,
+                      const void *y, struct ld_shape shape)
 {
     size_t n_pixels = (size_t)shape.N * shape.H * shape.W;
     size_t most = (n_pixels + LEAST_PIXELS - 1) / LEAST_PIXELS;
     size_t padded = (size_t)ld_cuda_padded(shape.C);
     size_t room = LD_CUDA_WORKSPACE / (padded * sizeof(float));
     unsigned n_lanes = (unsigned)(padded / LD_CUDA_LANES), n_shares;
+    unsigned n_columns = (n_lanes + MOST_LANES - 1) / MOST_LANES;
+    unsigned n_blocks = ((unsigned)shape.C + LD_CUDA_WARP - 1) / LD_CUDA_WARP;
     float *sums = (float *)cuda->workspace;
 
-    most = most < MOST_SHARES ? most : MOST_SHARES;
+    room = room < MOST_BLOCKS / n_columns ? room : MOST_BLOCKS / n_columns;
     n_shares = (unsigned)(most < room ? most : room);
+    n_shares = n_shares > 0 ? n_shares : 1;
     with_numbers(cuda, [&](auto zero) {
         using T = decltype(zero);
-        launch(cuda, sum_pixels_kernel<T>,
-               dim3(n_shares, (n_lanes + MOST_LANES - 1) / MOST_LANES),
-               LD_CUDA_BLOCK, sums, (const lanes<T> *)dy, n_pixels,
-               (int)n_lanes);
+        launch(cuda, sum_pixels_kernel<T>, dim3(n_shares, n_columns),
+               LD_CUDA_BLOCK, sums, (lanes<T> *)dy, (const lanes<T> *)y,
+               n_pixels, (int)n_lanes);
     });
-    launch_flat(cuda, sum_shares_kernel, (size_t)shape.C, dbias,
-                (const float *)sums, (int)n_shares, shape.C);
+    launch(cuda, sum_shares_kernel, dim3(n_blocks), SHARE_BLOCK, dbias,
+           (const float *)sums, (int)n_shares, shape.C);
 }

@@ -83,6 +83,7 @@ struct ld_cuda_finish {
 void ld_cuda_finish_run(struct ld_cuda *cuda, const struct ld_cuda_finish *f);
 
 /* dbias (C) += the sums of dy over pixels, in an order that depends on the
- * shape alone. Uses the call's workspace. */
-void ld_cuda_bias_add(struct ld_cuda *cuda, float *dbias, const void *dy,
-                      struct ld_shape shape);
+ * shape alone; before, unless `y` is NULL, dy *= (y > 0), in place. Uses the
+ * call's workspace. */
+void ld_cuda_bias_add(struct ld_cuda *cuda, float *dbias, void *dy,
+                      const void *y, struct ld_shape shape);

@@ -78,13 +78,15 @@ static void unfold(struct ld_net *net, int i)
                              f->O, (int)(n / (size_t)f->O));
 }
 
-static void weights_backward(struct ld_net *net, int i, const float *dy)
+static void weights_backward(struct ld_net *net, int i, float *dy)
 {
+    const struct ld_layer *layer = &net->graph.layer[i];
     float *dbias, *dweight = weights_grad(net, i, &dbias);
+    const float *y = layer->relu ? ld_pass_value(net, layer->out) : NULL;
 
     net->dev->ops->conv_backward_weights(
-        net->dev, net->plan->conv[i], dweight, dbias, dy,
-        ld_pass_value(net, net->graph.layer[i].in), scratch(net));
+        net->dev, net->plan->conv[i], dweight, dbias, dy, y,
+        ld_pass_value(net, layer->in), scratch(net));
     unfold(net, i);
 }
 
@@ -95,11 +97,8 @@ static void conv_backward(struct ld_net *net, int i)
     struct ld_device *dev = net->dev;
     float *dy = ld_pass_grad(net, layer->out);
 
-    if (layer->relu)
-        dev->ops->relu_backward(dev, dy, ld_pass_value(net, layer->out),
-                                ld_pass_shape(net, layer->out));
-    if (layer->trained)
-        weights_backward(net, i, dy);
+    assert(layer->trained); /* what is frozen has nothing trained before it */
+    weights_backward(net, i, dy);
     if (!net->graph.map[layer->in].has_grad)
         return;
     dev->ops->conv_backward_data(
