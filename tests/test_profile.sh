@@ -76,6 +76,11 @@ grep -q "nothing to show, shorter.json is not written: the run ended after [34] 
 ok "shows nothing, and says so" $?
 refuses "a trace that cannot be written is named at once" "--profile: none/t.json: cannot be written: No such file" \
     "$distill" train tiny.yaml --out none-out --profile none/t.json
+mkdir folder
+runs "one that fails in the end ends no training" "$distill" train tiny.yaml --out ends --profile folder \
+    --set train.epochs=1 --set train.batch=1 --set train.eval_every=0
+grep -q "^ld-distill: --profile: folder: .*; the run goes on" out.txt && grep -q "^done: ends/latest.h5" out.txt
+ok "but is told" $?
 no_temporaries "and nothing is left half written" .
 
 # ---- on a GPU that is emulated ----

@@ -178,34 +178,40 @@ static bool report(struct ld_profile *p, struct ld_err *err)
            ld_profile_print(seen, p->path, &p->arena, err);
 }
 
-static bool finish(struct ld_profile *p, struct ld_err *err)
+/* What can't be told ends no training. */
+static void finish(struct ld_profile *p)
 {
+    struct ld_err err = {0};
+
     p->seen.step_began[p->seen.n_steps] = ld_clock();
     ld_trace_record(p->trace, false);
     p->done = true;
-    return report(p, err) || ld_fail_in(err, "--profile");
+    if (!report(p, &err))
+        fprintf(stderr, "\nld-distill: --profile: %s; the run goes on\n",
+                err.text);
 }
 
-bool ld_profile_step(struct ld_profile *p, struct ld_err *err)
+void ld_profile_step(struct ld_profile *p)
 {
     if (!p || p->done || p->n_seen++ < WARM_UP)
-        return true;
-    if (p->seen.n_steps == LD_PROFILE_STEPS)
-        return finish(p, err);
+        return;
+    if (p->seen.n_steps == LD_PROFILE_STEPS) {
+        finish(p);
+        return;
+    }
     ld_trace_record(p->trace, true);
     p->seen.step_began[p->seen.n_steps++] = ld_clock();
-    return true;
 }
 
-bool ld_profile_end(struct ld_profile *p, struct ld_err *err)
+void ld_profile_end(struct ld_profile *p)
 {
     if (!p || p->done)
-        return true;
+        return;
     if (p->seen.n_steps > 0)
-        return finish(p, err);
-    fprintf(stderr,
-            "ld-distill: profile: nothing to show, %s is not written: the run "
-            "ended after %d steps, and the first %d are warm-up\n",
-            p->path, p->n_seen, WARM_UP);
-    return true;
+        finish(p);
+    else
+        fprintf(stderr,
+                "ld-distill: profile: nothing to show, %s is not written: the "
+                "run ended after %d steps, and the first %d are warm-up\n",
+                p->path, p->n_seen, WARM_UP);
 }

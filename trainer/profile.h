@@ -19,9 +19,9 @@ struct ld_trace *ld_profile_trace(const struct ld_profile *profile);
 struct ld_lane *ld_profile_lane(const struct ld_profile *profile);
 
 /* Where a step begins. After the last one that counts it writes the trace and
- * prints the table to stderr. NULL is fine. */
-bool ld_profile_step(struct ld_profile *profile, struct ld_err *err);
+ * prints the table to stderr, or says there what fails. NULL is fine. */
+void ld_profile_step(struct ld_profile *profile);
 
 /* Where the run ends: does the same with the steps there were, and says so if
  * they are fewer. NULL is fine. */
-bool ld_profile_end(struct ld_profile *profile, struct ld_err *err);
+void ld_profile_end(struct ld_profile *profile);
