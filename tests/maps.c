@@ -106,6 +106,7 @@ static void check_padding(struct maps *m, const float *map, float *plain,
     m->dev->ops->map_pack(m->dev, again, plain, shape);
     m->dev->ops->download(m->dev, is, map, bytes);
     m->dev->ops->download(m->dev, was, again, bytes);
+    maps_sync(m);
     for (size_t i = 0; i < bytes / sizeof(float); i++)
         ck_assert_msg(is[i] == was[i] || (isnan(is[i]) && isnan(was[i])),
                       "padding channels are not zero");
@@ -120,6 +121,7 @@ const float *maps_plain(struct maps *m, const float *map, struct ld_shape shape)
     m->dev->ops->map_unpack(m->dev, on_device, map, shape);
     check_padding(m, map, on_device, shape);
     m->dev->ops->download(m->dev, plain, on_device, count * sizeof(float));
+    maps_sync(m);
     return plain;
 }
 
