@@ -3,17 +3,17 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "kernels/base/belt.h"
 #include "kernels/base/progress.h"
 #include "trainer/fit_rows.h"
 #include "trainer/order.h"
 
 enum { MAX_THREADS = 64 };
 
-enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_READY };
+enum { MAKING, GIVEN, N_STAGES };
 
-/* One batch under way. Batch number i lives in slot i % n_slots. */
+/* One batch under way, a piece on the belt. */
 struct slot {
-    enum slot_state state;
     struct ld_batch batch;
     struct ld_arena arena; /* everything of the batch but the pictures */
     struct ld_err err;
@@ -23,6 +23,7 @@ struct slot {
 struct worker {
     struct ld_loader *loader;
     struct ld_lane *lane;
+    int32_t *places; /* (plan.batch) of its batch */
 };
 
 struct ld_loader {
@@ -33,14 +34,11 @@ struct ld_loader {
     struct ld_order *order;
     struct slot *slots;
     int n_slots;
-    pthread_t threads[MAX_THREADS];
-    struct worker workers[MAX_THREADS]; /* of the threads */
-    int n_started;
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    int64_t next_made, next_given; /* batch numbers since epoch 0 */
-    bool holding;                  /* the caller holds batch next_given - 1 */
-    bool stopping;
+    struct ld_belt *belt;
+    struct worker workers[MAX_THREADS]; /* of its threads */
+    pthread_mutex_t mutex;              /* of order and n_dealt */
+    int64_t first;                      /* batch number, since epoch 0 */
+    int64_t n_dealt, n_given; /* the caller holds the last that was given */
     double waited;
 };
 
@@ -250,60 +248,51 @@ static void free_pictures(struct ld_batch *batch)
 
 /* ---- threads ---- */
 
-/* Waits for a free slot whose turn it is, and takes it. NULL: stop. */
-static struct slot *take_slot(struct ld_loader *loader, int32_t *places)
+static struct slot *slot_of(struct ld_loader *loader, int64_t piece)
 {
-    struct slot *slot;
+    return &loader->slots[piece % loader->n_slots];
+}
+
+/* The next batch, in order; returns its piece. */
+static int64_t deal(struct ld_loader *loader, struct ld_batch *batch,
+                    int32_t *places)
+{
+    int64_t piece, number;
 
     pthread_mutex_lock(&loader->mutex);
-    for (;;) {
-        slot = &loader->slots[loader->next_made % loader->n_slots];
-        if (loader->stopping || slot->state == SLOT_FREE)
-            break;
-        pthread_cond_wait(&loader->changed, &loader->mutex);
-    }
-    if (loader->stopping) {
-        slot = NULL;
-    } else {
-        slot->state = SLOT_TAKEN;
-        free_pictures(&slot->batch);
-        ld_arena_clear(&slot->arena);
-        slot->batch = (struct ld_batch){
-            .epoch = loader->next_made / loader->steps_per_epoch,
-            .step_of_epoch = loader->next_made % loader->steps_per_epoch,
-            .N = loader->plan.batch};
-        loader->next_made++;
-        memcpy(places,
-               ld_order_batch(loader->order, slot->batch.epoch,
-                              slot->batch.step_of_epoch) +
-                   loader->plan.rank * loader->plan.batch,
-               (size_t)loader->plan.batch * sizeof(*places));
-    }
+    piece = loader->n_dealt++;
+    number = loader->first + piece;
+    *batch =
+        (struct ld_batch){.epoch = number / loader->steps_per_epoch,
+                          .step_of_epoch = number % loader->steps_per_epoch,
+                          .N = loader->plan.batch};
+    memcpy(places,
+           ld_order_batch(loader->order, batch->epoch, batch->step_of_epoch) +
+               loader->plan.rank * loader->plan.batch,
+           (size_t)loader->plan.batch * sizeof(*places));
     pthread_mutex_unlock(&loader->mutex);
-    return slot;
+    return piece;
 }
 
 static void *work(void *argument)
 {
     const struct worker *worker = argument;
     struct ld_loader *loader = worker->loader;
-    struct ld_err err = {0};
-    int32_t *places = ld_new((size_t)loader->plan.batch, sizeof(*places), &err);
-    struct slot *slot;
+    struct ld_batch batch;
 
-    while ((slot = take_slot(loader, places))) {
+    for (;;) {
+        int64_t piece = deal(loader, &batch, worker->places);
+        struct slot *slot = slot_of(loader, piece);
+
+        if (!ld_belt_take(loader->belt, MAKING, piece))
+            return NULL;
+        free_pictures(&slot->batch);
+        ld_arena_clear(&slot->arena);
+        slot->batch = batch;
         slot->lane = worker->lane;
-        if (places)
-            make_batch(loader, slot, places);
-        else
-            slot->err = err;
-        pthread_mutex_lock(&loader->mutex);
-        slot->state = SLOT_READY;
-        pthread_cond_broadcast(&loader->changed);
-        pthread_mutex_unlock(&loader->mutex);
+        make_batch(loader, slot, worker->places);
+        ld_belt_pass(loader->belt, piece);
     }
-    ld_delete(places);
-    return NULL;
 }
 
 /* ---- the caller's side ---- */
@@ -354,22 +343,26 @@ static bool make_order(struct ld_loader *loader, struct ld_err *err)
 
 static bool start_threads(struct ld_loader *loader, struct ld_err *err)
 {
-    int n = loader->plan.n_threads;
+    const struct ld_loader_plan *plan = &loader->plan;
+    int n = plan->n_threads;
 
     n = n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
     loader->n_slots = n + 1;
     loader->slots =
         ld_new((size_t)loader->n_slots, sizeof(*loader->slots), err);
-    if (!loader->slots)
-        return false;
-    for (int i = 0; i < n; i++)
-        loader->workers[i] = (struct worker){
-            loader, ld_trace_lane(loader->plan.trace, "loader")};
-    for (; loader->n_started < n; loader->n_started++)
-        if (pthread_create(&loader->threads[loader->n_started], NULL, work,
-                           &loader->workers[loader->n_started]) != 0)
-            return ld_fail(err, LD_ERR_MEMORY, "cannot start a loader thread");
-    return true;
+    loader->belt = ld_belt_new(loader->n_slots, N_STAGES, err);
+    for (int i = 0; loader->slots && loader->belt && i < n; i++) {
+        struct worker *worker = &loader->workers[i];
+
+        worker->loader = loader;
+        worker->lane = ld_trace_lane(plan->trace, "loader");
+        worker->places =
+            ld_new((size_t)plan->batch, sizeof(*worker->places), err);
+        if (!worker->places ||
+            !ld_belt_start(loader->belt, 1, work, worker, err))
+            return false;
+    }
+    return err->code == LD_OK;
 }
 
 struct ld_loader *ld_loader_start(const struct ld_loader_plan *plan,
@@ -382,13 +375,11 @@ struct ld_loader *ld_loader_start(const struct ld_loader_plan *plan,
         return NULL;
     loader->plan = *plan;
     pthread_mutex_init(&loader->mutex, NULL);
-    pthread_cond_init(&loader->changed, NULL);
     if (!choose_usable(loader, err) || !make_order(loader, err)) {
         ld_loader_stop(loader);
         return NULL;
     }
-    loader->next_made = epoch * loader->steps_per_epoch + step_of_epoch;
-    loader->next_given = loader->next_made;
+    loader->first = epoch * loader->steps_per_epoch + step_of_epoch;
     if (!start_threads(loader, err)) {
         ld_loader_stop(loader);
         return NULL;
@@ -400,17 +391,13 @@ void ld_loader_stop(struct ld_loader *loader)
 {
     if (!loader)
         return;
-    pthread_mutex_lock(&loader->mutex);
-    loader->stopping = true;
-    pthread_cond_broadcast(&loader->changed);
-    pthread_mutex_unlock(&loader->mutex);
-    for (int i = 0; i < loader->n_started; i++)
-        pthread_join(loader->threads[i], NULL);
+    ld_belt_free(loader->belt);
+    for (int i = 0; i < MAX_THREADS; i++)
+        ld_delete(loader->workers[i].places);
     for (int i = 0; loader->slots && i < loader->n_slots; i++) {
         free_pictures(&loader->slots[i].batch);
         ld_arena_free(&loader->slots[i].arena);
     }
-    pthread_cond_destroy(&loader->changed);
     pthread_mutex_destroy(&loader->mutex);
     ld_delete(loader->slots);
     ld_order_free(loader->order);
@@ -427,20 +414,12 @@ const struct ld_batch *ld_loader_next(struct ld_loader *loader,
                                       struct ld_err *err)
 {
     double begin = ld_seconds();
-    struct slot *slot;
+    int64_t piece = loader->n_given++;
+    const struct slot *slot = slot_of(loader, piece);
 
-    pthread_mutex_lock(&loader->mutex);
-    if (loader->holding) {
-        slot = &loader->slots[(loader->next_given - 1) % loader->n_slots];
-        slot->state = SLOT_FREE;
-        pthread_cond_broadcast(&loader->changed);
-    }
-    loader->holding = true;
-    slot = &loader->slots[loader->next_given++ % loader->n_slots];
-    while (slot->state != SLOT_READY)
-        pthread_cond_wait(&loader->changed, &loader->mutex);
-    pthread_mutex_unlock(&loader->mutex);
-
+    if (piece > 0)
+        ld_belt_pass(loader->belt, piece - 1);
+    ld_belt_take(loader->belt, GIVEN, piece); /* nobody else stops it */
     loader->waited += ld_seconds() - begin;
     if (slot->err.code != LD_OK) {
         ld_fail(err, slot->err.code, "%s", slot->err.text);
