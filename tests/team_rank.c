@@ -87,6 +87,12 @@ static float *make_buffer(struct rank *r, int buffer)
     return host ? on_device : NULL;
 }
 
+static bool fetch(struct rank *r, void *to, const void *from, size_t bytes)
+{
+    r->dev->ops->download(r->dev, to, from, bytes);
+    return r->dev->ops->sync(r->dev, &r->err);
+}
+
 static bool test_buffers(struct rank *r)
 {
     float *buffer[N_BUFFERS] = {0};
@@ -104,9 +110,8 @@ static bool test_buffers(struct rank *r)
         size_t bytes = count_of(b) * sizeof(float);
         float *got = ld_arena_new(&r->arena, bytes, 1, &r->err);
 
-        if (got)
-            r->dev->ops->download(r->dev, got, buffer[b], bytes);
-        ok = got && check_mean(r, b, got) && check_same(r, b, got);
+        ok = got && fetch(r, got, buffer[b], bytes) && check_mean(r, b, got) &&
+             check_same(r, b, got);
     }
     for (int b = 0; b < N_BUFFERS; b++)
         r->dev->ops->release(r->dev, buffer[b]);
@@ -125,19 +130,21 @@ static bool test_sums_and_broadcast(struct rank *r)
         return false;
     r->dev->ops->upload(r->dev, on_device, sums, sizeof(sums));
     r->reducer->ops->mean(r->reducer, on_device, 2);
-    r->dev->ops->download(r->dev, sums, on_device, sizeof(sums));
+    if (!fetch(r, sums, on_device, sizeof(sums)))
+        return false;
     if (fabs(sums[0] - wanted) > 1e-12 || fabs(sums[1] - 10) > 1e-12)
         return wrong(r, "a mean of sums is wrong", 0, 0);
     sums[0] = 100 + r->team.rank;
     r->dev->ops->upload(r->dev, on_device, sums, sizeof(sums));
     r->reducer->ops->broadcast(r->reducer, on_device, sizeof(sums));
-    r->dev->ops->download(r->dev, sums, on_device, sizeof(sums));
+    if (!fetch(r, sums, on_device, sizeof(sums)))
+        return false;
     r->dev->ops->release(r->dev, on_device);
     ld_team_send(&r->team, &sent, sizeof(sent));
     ld_team_mean(&r->team, values, 1);
     if (!(sums[0] == 100) || sent != 7 || fabs(values[0] - wanted) > 1e-12)
         return wrong(r, "what rank 0 sent did not come", 0, 0);
-    return r->dev->ops->sync(r->dev, &r->err);
+    return true;
 }
 
 /* The last rank fails: all learn it, and nothing else is told. */
