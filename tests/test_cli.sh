@@ -328,6 +328,17 @@ same "a resumed run ends in the same bits" whole-run/epoch_002.h5 killed-run/epo
 no_temporaries "and no temporary file is left by training" killed-run
 [ "$(grep -c '"loss"' killed-run/log.jsonl)" -eq 8 ]
 ok "its log has each step once" $?
+cp -r whole-run unscored-run # killed while the first epoch was evaluated
+rm unscored-run/epoch_002.h5
+cp unscored-run/epoch_001.h5 unscored-run/latest.h5
+sed '/"step": 4, "AP"/,$d' whole-run/log.jsonl >unscored-run/log.jsonl
+runs "what was killed in an evaluation goes on" "$distill" train tiny.yaml --cache shards --out unscored-run --resume \
+    --set train.save_every=1
+grep -q "^epoch 1: 4 steps, AP " out.txt
+ok "with that evaluation" $?
+sed 's/, "steps_per_s.*//' whole-run/log.jsonl >a.txt
+sed 's/, "steps_per_s.*//' unscored-run/log.jsonl >b.txt
+same "and the log lacks nothing" a.txt b.txt
 
 train_with() { "$distill" train tiny.yaml --out bad "$@"; }
 

@@ -303,6 +303,12 @@ static bool is_time(int every, int64_t count, bool last)
     return every > 0 && (count % every == 0 || last);
 }
 
+static void tell_scores(const struct ld_scores *scores)
+{
+    printf(", AP %.3f, AP50 %.3f, AP75 %.3f", scores->ap, scores->ap50,
+           scores->ap75);
+}
+
 /* `scores` NULL: not evaluated. */
 static void tell_epoch(const struct run *run, const struct ld_scores *scores)
 {
@@ -311,15 +317,22 @@ static void tell_epoch(const struct run *run, const struct ld_scores *scores)
            (double)run->steps_timed / run->step_seconds,
            100 * ld_loader_waited(run->parts.loader) / run->step_seconds);
     if (scores)
-        printf(", AP %.3f, AP50 %.3f, AP75 %.3f", scores->ap, scores->ap50,
-               scores->ap75);
+        tell_scores(scores);
     printf("\n");
     fflush(stdout);
 }
 
-static bool end_epoch(struct run *run, struct ld_err *err)
+/* Whether the epoch that has ended is one to be evaluated. */
+static bool is_scored(const struct run *run)
 {
     const struct ld_config *config = run->parts.config;
+
+    return run->parts.val && is_time(config->train.eval_every, run->place.epoch,
+                                     run->place.epoch == config->train.epochs);
+}
+
+static bool end_epoch(struct run *run, struct ld_err *err)
+{
     struct ld_scores scores;
     bool scored;
 
@@ -327,13 +340,53 @@ static bool end_epoch(struct run *run, struct ld_err *err)
         return false;
     run->place.epoch++;
     run->place.step_of_epoch = 0;
-    scored =
-        run->parts.val && is_time(config->train.eval_every, run->place.epoch,
-                                  run->place.epoch == config->train.epochs);
+    scored = is_scored(run);
     if (!save(run, err) || (scored && !evaluate(run, &scores, err)))
         return false;
     if (is_first(run))
         tell_epoch(run, scored ? &scores : NULL);
+    return true;
+}
+
+/* Whether the log has no scores of this step. */
+static bool lacks_scores(const struct run *run, bool *lacks, struct ld_err *err)
+{
+    struct ld_arena arena = {0};
+    double *steps, *values;
+    char path[4096];
+    int n = 0;
+    bool ok = ld_path_join(path, run->out, "log.jsonl", err) &&
+              ld_log_read(path, "AP", &steps, &values, &n, &arena, err);
+
+    *lacks = n == 0 || (int64_t)steps[n - 1] != run->place.step;
+    ld_arena_free(&arena);
+    return ok;
+}
+
+/* What is resumed may have been killed between an epoch's checkpoint and its
+ * evaluation. */
+static bool make_up(struct run *run, struct ld_err *err)
+{
+    struct ld_scores scores;
+    bool ok = true, lacks = false;
+
+    if (run->place.step == 0 || run->place.step_of_epoch > 0 || !is_scored(run))
+        return true;
+    if (is_first(run))
+        ok = lacks_scores(run, &lacks, err);
+    if (!ld_team_agree(run->parts.team, ok, err))
+        return false;
+    ld_team_send(run->parts.team, &lacks, sizeof(lacks));
+    if (!lacks)
+        return true;
+    if (!evaluate(run, &scores, err))
+        return false;
+    if (is_first(run)) {
+        printf("epoch %lld: %lld steps", (long long)run->place.epoch,
+               (long long)run->place.step);
+        tell_scores(&scores);
+        printf("\n");
+    }
     return true;
 }
 
@@ -359,6 +412,8 @@ static bool train(struct run *run, struct ld_err *err)
 
     ld_progress_start(&run->progress, "training", "steps", run->place.step,
                       n_steps * run->parts.config->train.epochs);
+    if (!make_up(run, err))
+        return false;
     while (run->place.epoch < run->parts.config->train.epochs)
         if (!train_epoch(run, n_steps, err))
             return false;
