@@ -10,18 +10,9 @@ scripts=$(cd "$2/scripts" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
-passed=0 failed=0 skipped=0
+# shellcheck source=tests/count.sh
+. "$scripts/../tests/count.sh"
 
-ok() { # name, status
-    if [ "$2" -eq 0 ]; then
-        passed=$((passed + 1))
-        echo "PASS $1"
-    else
-        failed=$((failed + 1))
-        echo "FAIL $1"
-        sed 's/^/     /' out.txt 2>/dev/null | tail -n 5
-    fi
-}
 ends() { # name, status, text in its one or last line, command...
     local name=$1 wanted=$2 text=$3
     shift 3
